@@ -1,0 +1,169 @@
+"""The tenancy core: one tenant's data for one piece of work, and no way to reach another's.
+
+Read in this order: names, database, keys, context, registry, placements, pool, binding, requests, lifecycle, schema, jobs.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import weakref
+from typing import Any
+
+from flask import Flask, current_app
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.pool import QueuePool
+from werkzeug.local import LocalProxy
+
+from app.config import Config
+from app.tenancy.binding import LEDGER, REGISTRY, TENANT, LedgerModel, RegistryModel, TenantModel, db
+from app.tenancy.context import ResolvedTenant, current_scope, current_tenant, platform_context, tenant_context
+from app.tenancy.database import Connection, Timestamp, connect, refuse_old_sqlite, utcnow
+from app.tenancy.errors import CannotStart, DatabaseUnreadable, QuotaExceeded
+from app.tenancy.keys import Keys, load_master_key
+from app.tenancy.ledger import Ledger
+from app.tenancy.lifecycle import Lifecycle
+from app.tenancy.placements import Placements
+from app.tenancy.pool import TenantPool
+from app.tenancy.registry import Registry
+from app.tenancy.requests import TenancyMiddleware, refuse
+from app.tenancy.schema import Schema, file_lock, migrate_central
+
+__all__ = [
+    "LedgerModel",
+    "RegistryModel",
+    "ResolvedTenant",
+    "Tenancy",
+    "TenantModel",
+    "Timestamp",
+    "current_scope",
+    "current_tenant",
+    "current_version",
+    "db",
+    "keys",
+    "ledger",
+    "lifecycle",
+    "placements",
+    "platform_context",
+    "registry",
+    "schema",
+    "tenancy",
+    "tenant_context",
+    "utcnow",
+]
+
+DESCRIPTORS_PER_TENANT = 3
+DESCRIPTORS_BESIDE = 256
+
+_installations: weakref.WeakSet[Tenancy] = weakref.WeakSet()
+
+
+class Tenancy:
+    """The core of one installation, its parts in the order in which they need one another."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        refuse_old_sqlite()
+        _raise_descriptor_limit(config.max_open_tenants)
+        self.keys = self._load_keys()
+        self.engines: dict[str | None, Engine] = {key: self._central_engine(key) for key in (REGISTRY, LEDGER)}
+        self.ledger = Ledger(self.engines[LEDGER])
+        self.registry = Registry(lambda: self._open_central(REGISTRY))
+        self.placements = Placements(
+            config.tenants_data, self.keys, self.ledger, self.registry, self.engines[REGISTRY]
+        )
+        self.pool = TenantPool(self.placements.open, self.placements.is_current, config.max_open_tenants)
+        self.placements.forget_idle = self.pool.discard
+        self.engines[TENANT] = create_engine("sqlite+sqlcipher3://", pool=self.pool)
+        event.listen(self.engines[TENANT], "handle_error", self._translate)
+        self.schema = Schema(config.instance, config.home, self.keys, self.placements, self.ledger, self.engines)
+        self.lifecycle = Lifecycle(self)
+        _installations.add(self)
+
+    def init_app(self, app: Flask) -> None:
+        """Put the core around `app`."""
+        app.extensions["tenancy"] = self
+        app.config["SQLALCHEMY_BINDS"] = dict.fromkeys((REGISTRY, LEDGER, TENANT), "sqlite+sqlcipher3://")
+        db.init_app(app)
+        app.wsgi_app = TenancyMiddleware(app.wsgi_app, self)  # type: ignore[method-assign]
+        app.before_request(refuse)
+
+    def close(self) -> None:
+        """Close every connection of this process: no connection may cross a fork."""
+        self.pool.dispose()
+        for engine in self.engines.values():
+            engine.dispose()
+        self.registry.close()
+        self.keys.close()
+
+    def _load_keys(self) -> Keys:
+        instance = self.config.instance
+        keyring = instance / "keyring.sqlite3"
+        instance.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with file_lock(instance / "locks" / "start"):
+            found = Keys(load_master_key(self.config.master_key_file, first_start=not keyring.exists()), keyring)
+            found.prepare()
+            for central in (REGISTRY, LEDGER):
+                found.make(central)
+                migrate_central(instance / f"{central}.sqlite3", found.database_key(central), central)
+        return found
+
+    def _open_central(self, name: str) -> Connection:
+        return connect(self.config.instance / f"{name}.sqlite3", self.keys.database_key(name), guarded=True)
+
+    def _central_engine(self, name: str) -> Engine:
+        return create_engine(
+            "sqlite+sqlcipher3://", creator=lambda: self._open_central(name), poolclass=QueuePool, pool_size=2, max_overflow=-1
+        )
+
+    def _translate(self, failure: ExceptionContext) -> None:
+        """Turn damage met in the middle of a query into this tenant's own trouble, and a full file into its quota."""
+        message = str(failure.original_exception)
+        scope = current_scope()
+        if scope is None or scope.tenant is None:
+            return
+        if any(sign in message for sign in ("malformed", "not a database", "disk I/O error")):
+            self.placements.trip(scope.tenant, message)
+            raise DatabaseUnreadable(message) from failure.original_exception
+        if "is full" in message and scope.tenant.max_bytes:
+            raise QuotaExceeded("storage", scope.tenant.max_bytes, scope.tenant.max_bytes) from failure.original_exception
+
+
+def _raise_descriptor_limit(max_open_tenants: int) -> None:
+    needed = max_open_tenants * DESCRIPTORS_PER_TENANT + DESCRIPTORS_BESIDE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise CannotStart(
+            f"This process may open {hard} files and {max_open_tenants} tenants need {needed}. Raise the limit "
+            "(`ulimit -n`, or LimitNOFILE= in the systemd unit), or lower FREEHOLD_MAX_OPEN_TENANTS."
+        )
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def current_version() -> int:
+    """Return the version of the current tenant's public content; it moves with every change of it, and with a restore."""
+    connection = db.session.connection(bind_arguments={"bind": tenancy.engines[TENANT]}).connection
+    return connection.execute("SELECT (epoch << 32) + version FROM stamp").fetchone()[0]
+
+
+def _close_all() -> None:
+    for installation in list(_installations):
+        installation.close()
+
+
+os.register_at_fork(before=_close_all)
+
+
+def _part(name: str) -> Any:
+    return LocalProxy(lambda: getattr(current_app.extensions["tenancy"], name))
+
+
+tenancy: Tenancy = LocalProxy(lambda: current_app.extensions["tenancy"])  # type: ignore[assignment]
+keys: Keys = _part("keys")
+ledger: Ledger = _part("ledger")
+registry: Registry = _part("registry")
+placements: Placements = _part("placements")
+schema: Schema = _part("schema")
+lifecycle: Lifecycle = _part("lifecycle")

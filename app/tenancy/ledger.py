@@ -1,0 +1,62 @@
+"""The ledger: the central append-only file of what happened on the platform. It changes often, so it is not the registry."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Engine, Index, insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.tenancy.binding import LedgerModel
+from app.tenancy.context import current_scope
+from app.tenancy.database import Timestamp, utcnow
+
+
+class AuditRow(LedgerModel):
+    """One fact of the platform's life. Where two tenants met, `other_tenant_id` is the one that was asked for."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("audit_tenant_at", "tenant_id", "at"), Index("audit_kind_at", "kind", "at"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    tenant_id: Mapped[str]  # "" for the platform itself
+    other_tenant_id: Mapped[str | None]
+    kind: Mapped[str]
+    actor: Mapped[str] = mapped_column(default="")
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+
+
+class MigrationRun(LedgerModel):
+    """The last attempt to bring one tenant's file to the code's schema."""
+
+    __tablename__ = "migration_run"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    target: Mapped[str]
+    state: Mapped[str]  # done, parked
+    attempts: Mapped[int] = mapped_column(default=1)
+    error: Mapped[str] = mapped_column(default="")
+    at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+
+
+class Ledger:
+    """Writes facts at once, each in a transaction of its own, whatever the caller's transaction does."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def record(
+        self, kind: str, tenant_id: str = "", *, other: str | None = None, actor: str = "", **detail: Any
+    ) -> None:
+        """Append one row; `tenant_id` is the tenant it happened in, `other` the one it reached for."""
+        scope = current_scope()
+        if scope is not None:
+            detail.setdefault("request_id", scope.request_id)
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(AuditRow).values(
+                    at=utcnow(), tenant_id=tenant_id, other_tenant_id=other, kind=kind, actor=actor, detail=detail
+                )
+            )

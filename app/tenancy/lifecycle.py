@@ -1,0 +1,194 @@
+"""The life of a tenant: provisioning → active ⇄ suspended → archived → deleted.
+
+A tenant becomes active last. Every step before is safe to repeat, so that whatever is cut short is completed by asking
+again, and nobody ever meets a half-made house.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection as EngineConnection
+from sqlalchemy import delete, func, insert, select, update
+
+from app.tenancy import names
+from app.tenancy.binding import db
+from app.tenancy.context import ResolvedTenant, tenant_context
+from app.tenancy.database import connect, utcnow
+from app.tenancy.errors import InvalidName, Refused
+from app.tenancy.registry import Domain, Tenant, Tier
+from app.tenancy.schema import file_lock
+
+if TYPE_CHECKING:
+    from app.tenancy import Tenancy
+
+STAMP = "INSERT INTO stamp (id, tenant_id, epoch, version) VALUES (1, ?, ?, 1)"
+
+_planters: list[Callable[[str], None]] = []
+
+
+def plants(planter: Callable[[str], None]) -> Callable[[str], None]:
+    """Have `planter` called with the tenant's name, inside its context, when a tenant is made; the caller commits."""
+    if planter not in _planters:
+        _planters.append(planter)
+    return planter
+
+
+class Lifecycle:
+    """What an operator does to tenants."""
+
+    def __init__(self, tenancy: Tenancy) -> None:
+        self._tenancy = tenancy
+
+    def create(
+        self,
+        slug: str,
+        name: str,
+        *,
+        domains: tuple[str, ...] = (),
+        tier: str = "",
+        hidden: bool = False,
+        furnish: Callable[[], None] = lambda: None,
+    ) -> ResolvedTenant:
+        """Make a tenant and return it, active; `furnish` adds what the caller wants in the first transaction.
+
+        Raises `InvalidName` for a name that cannot be given, `Refused` when the slug or a domain is taken.
+        """
+        slug = names.slug(slug)
+        own = f"{slug}.{self._tenancy.config.base_domain}"
+        hosts = tuple(dict.fromkeys([*(names.host(domain) for domain in domains), own]))
+        if self._tenancy.config.platform_host in hosts:
+            raise InvalidName(f"{self._tenancy.config.platform_host} is the platform's own host; give another domain.")
+        with file_lock(self._tenancy.config.instance / "locks" / f"create-{slug}"):
+            tenant = self._reserve(slug, name.strip() or slug, hosts, tier, hidden)
+            self._build(tenant)
+            with self._promised(tenant), tenant_context(tenant):
+                for planter in _planters:
+                    planter(tenant.name)
+                furnish()
+                db.session.commit()
+            self._activate(tenant)
+        self._tenancy.ledger.record("tenant_created", tenant.id, slug=slug)
+        return self._known(slug)
+
+    def suspend(self, slug: str, reason: str) -> None:
+        """Stop serving an active tenant from the next request on; its data and keys stay."""
+        self._move(slug, "suspended", from_states=("active",), reason=reason)
+
+    def resume(self, slug: str) -> None:
+        """Serve a suspended or archived tenant again."""
+        self._move(slug, "active", from_states=("suspended", "archived"), reason="")
+
+    def archive(self, slug: str) -> None:
+        """Close a tenant for good, its data kept: visitors get 410."""
+        self._move(slug, "archived", from_states=("active", "suspended"), reason="")
+
+    def _move(self, slug: str, state: str, *, from_states: tuple[str, ...], reason: str) -> None:
+        tenant = self._known(slug)
+        with self._tenancy.engines["registry"].begin() as registry:
+            moved = registry.execute(
+                update(Tenant)
+                .where(Tenant.id == tenant.id, Tenant.state.in_(from_states))
+                .values(state=state, reason=reason)
+            )
+        if not moved.rowcount:
+            raise Refused(f"{slug} is {tenant.state}; this needs one that is {' or '.join(from_states)}.")
+        self._tenancy.ledger.record(f"tenant_{state}", tenant.id, reason=reason)
+
+    def _known(self, slug: str) -> ResolvedTenant:
+        tenant = self._tenancy.registry.by_slug(slug)
+        if tenant is None:
+            raise Refused(f"There is no tenant {slug!r}. `freehold tenants list` shows those there are.")
+        return tenant
+
+    def _reserve(self, slug: str, name: str, hosts: tuple[str, ...], tier: str, hidden: bool) -> ResolvedTenant:
+        with self._tenancy.engines["registry"].begin() as registry:
+            existing = registry.execute(select(Tenant.id, Tenant.state).where(Tenant.slug == slug)).first()
+            if existing is not None and existing.state != "provisioning":
+                raise Refused(f"The short name {slug!r} is taken; choose another.")
+            tenant_id = existing.id if existing else secrets.token_hex(16)
+            self._refuse_taken(registry, hosts, tenant_id)
+            if existing is None:
+                registry.execute(
+                    insert(Tenant).values(
+                        id=tenant_id,
+                        slug=slug,
+                        name=name,
+                        state="provisioning",
+                        reason="",
+                        tier_name=self._tier(registry, tier),
+                        placement="ready",
+                        generation=1,
+                        schema="",
+                        hidden=hidden,
+                        created_at=utcnow(),
+                    )
+                )
+            # Asked again after a cut, the newest wishes hold.
+            registry.execute(delete(Domain).where(Domain.tenant_id == tenant_id))
+            registry.execute(
+                insert(Domain),
+                [
+                    {"host": host, "tenant_id": tenant_id, "is_primary": place == 0, "created_at": utcnow()}
+                    for place, host in enumerate(hosts)
+                ],
+            )
+        return self._known(slug)
+
+    def _tier(self, registry: EngineConnection, tier: str) -> str:
+        wanted = tier or self._tenancy.registry.settings().get("default_tier", "standard")
+        if registry.scalar(select(func.count()).select_from(Tier).where(Tier.name == wanted)) == 0:
+            raise Refused(f"There is no tier {wanted!r}. The tiers are: {', '.join(registry.scalars(select(Tier.name)))}.")
+        return wanted
+
+    def _refuse_taken(self, registry: EngineConnection, hosts: tuple[str, ...], tenant_id: str) -> None:
+        taken = registry.scalars(select(Domain.host).where(Domain.host.in_(hosts), Domain.tenant_id != tenant_id)).all()
+        if taken:
+            raise Refused(f"The domain {taken[0]} belongs to another tenant.")
+
+    def _build(self, tenant: ResolvedTenant) -> None:
+        """Make key, folder and file, copied from the prepared one. An unfinished file is started anew."""
+        self._tenancy.keys.make(tenant.id)
+        folder = self._tenancy.placements.folder(tenant.id)
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("main.sqlite3*"):
+            leftover.unlink()
+        key = self._tenancy.keys.database_key(tenant.id)
+        with (
+            closing(self._tenancy.schema.prepared()) as prepared,
+            closing(connect(self._tenancy.placements.file(tenant.id), key, create=True)) as file,
+        ):
+            prepared.backup(file)
+            file.execute("PRAGMA journal_mode = WAL")
+            file.execute(STAMP, (tenant.id, int(time.time())))
+
+    @contextmanager
+    def _promised(self, tenant: ResolvedTenant) -> Iterator[None]:
+        """Let nothing of a failed creation stay behind."""
+        try:
+            yield
+        except BaseException:
+            self._tenancy.pool.discard(tenant.id)
+            self._unmake(tenant)
+            raise
+
+    def _unmake(self, tenant: ResolvedTenant) -> None:
+        folder = self._tenancy.placements.folder(tenant.id)
+        for leftover in folder.glob("main.sqlite3*"):
+            leftover.unlink()
+        with self._tenancy.engines["registry"].begin() as registry:
+            registry.execute(delete(Domain).where(Domain.tenant_id == tenant.id))
+            registry.execute(delete(Tenant).where(Tenant.id == tenant.id))
+        self._tenancy.keys.destroy(tenant.id)
+
+    def _activate(self, tenant: ResolvedTenant) -> None:
+        with self._tenancy.engines["registry"].begin() as registry:
+            registry.execute(
+                update(Tenant)
+                .where(Tenant.id == tenant.id)
+                .values(state="active", schema=self._tenancy.schema.head)
+            )

@@ -1,0 +1,222 @@
+"""The central file of tenants, domains, tiers, operators and settings. It changes seldom and is asked on every request.
+
+Look-ups go over one autocommit connection per process, one indexed query each, and are kept until `PRAGMA data_version`
+says that another connection has committed: a suspension acts on the next request of every process, Valkey or not.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.tenancy.binding import RegistryModel
+from app.tenancy.context import ResolvedTenant
+from app.tenancy.database import Connection, Timestamp, utcnow
+
+STATES = ("provisioning", "active", "suspended", "archived", "deleted")
+KNOWN_AT_MOST = 20_000
+
+
+class Tier(RegistryModel):
+    """What a plan allows. None is no limit."""
+
+    __tablename__ = "tier"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    max_users: Mapped[int | None]
+    max_bytes: Mapped[int | None]
+    position: Mapped[int] = mapped_column(default=0)
+
+
+class Tenant(RegistryModel):
+    """One organisation: its state, its plan, and where its data lies."""
+
+    __tablename__ = "tenant"
+
+    id: Mapped[str] = mapped_column(primary_key=True)  # 32 hex digits, random, never user text: it names the folder
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(default="provisioning", index=True)
+    reason: Mapped[str] = mapped_column(default="")  # of the suspension, shown to the owner
+    tier_name: Mapped[str] = mapped_column(ForeignKey("tier.name"))
+    placement: Mapped[str] = mapped_column(default="ready")  # ready, sealed
+    generation: Mapped[int] = mapped_column(default=1)
+    schema: Mapped[str] = mapped_column(default="", index=True)
+    hidden: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+
+    tier: Mapped[Tier] = relationship()
+    domains: Mapped[list[Domain]] = relationship(back_populates="tenant", order_by="Domain.created_at")
+
+
+class Domain(RegistryModel):
+    """A host name that a tenant answers to."""
+
+    __tablename__ = "domain"
+
+    host: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id"), index=True)
+    is_primary: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+
+    tenant: Mapped[Tenant] = relationship(back_populates="domains")
+
+
+class Setting(RegistryModel):
+    """A setting of the whole platform, changed by operators on the console."""
+
+    __tablename__ = "setting"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+
+class Operator(RegistryModel):
+    """Somebody who runs the platform."""
+
+    __tablename__ = "operator"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)  # case-folded
+    name: Mapped[str] = mapped_column(default="")
+    password_hash: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+
+
+class OperatorSession(RegistryModel):
+    """A browser in which an operator is signed in."""
+
+    __tablename__ = "operator_session"
+
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    operator_id: Mapped[int] = mapped_column(ForeignKey("operator.id", ondelete="CASCADE"), index=True)
+    csrf: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    last_seen_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+
+    operator: Mapped[Operator] = relationship()
+
+
+_TENANT = """
+SELECT tenant.id, tenant.slug, tenant.name, tenant.state, tenant.reason, tenant.tier_name, tier.max_users, tier.max_bytes,
+       tenant.placement, tenant.generation, tenant.schema
+FROM tenant JOIN tier ON tier.name = tenant.tier_name
+"""
+
+
+class Registry:
+    """Look-ups of the request path. Changes go through the ORM, and every process sees them at its next look."""
+
+    def __init__(self, open_file: Callable[[], Connection]) -> None:
+        self._open_file = open_file
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._seen = -1
+        self._by_host: dict[str, ResolvedTenant | None] = {}
+        self._settings: dict[str, str] | None = None
+
+    def resolve(self, host: str) -> ResolvedTenant | None:
+        """Return the tenant that answers at exactly `host`, None for an unknown one."""
+        with self._lock:
+            connection = self._current()
+            try:
+                return self._by_host[host]
+            except KeyError:
+                pass
+            row = connection.execute(
+                f"{_TENANT} JOIN domain ON domain.tenant_id = tenant.id WHERE domain.host = ?",  # noqa: S608
+                (host,),
+            ).fetchone()
+            # Unknown names are not kept: anybody can invent them.
+            if row is None:
+                return None
+            if len(self._by_host) >= KNOWN_AT_MOST:
+                self._by_host.clear()
+            tenant = self._by_host[host] = self._resolved(connection, row)
+            return tenant
+
+    def by_slug(self, slug: str) -> ResolvedTenant | None:
+        """Return the tenant with this slug, None for an unknown one."""
+        return self._one("tenant.slug = ?", slug)
+
+    def by_id(self, tenant_id: str) -> ResolvedTenant | None:
+        """Return the tenant with this id, None for an unknown one."""
+        return self._one("tenant.id = ?", tenant_id)
+
+    def tenants(self, *states: str) -> Iterator[ResolvedTenant]:
+        """Yield all tenants, or those in one of `states`, by slug, a thousand at a time."""
+        chosen = states or STATES
+        marks = ", ".join("?" * len(chosen))
+        last = ""
+        while True:
+            with self._lock:
+                connection = self._current()
+                rows = connection.execute(
+                    f"{_TENANT} WHERE tenant.state IN ({marks}) AND tenant.slug > ? ORDER BY tenant.slug LIMIT 1000",  # noqa: S608
+                    (*chosen, last),
+                ).fetchall()
+                batch = [self._resolved(connection, row) for row in rows]
+            yield from batch
+            if len(batch) < 1000:
+                return
+            last = batch[-1].slug
+
+    def settings(self) -> dict[str, str]:
+        """Return the platform's settings that have been set, by name."""
+        with self._lock:
+            connection = self._current()
+            if self._settings is None:
+                self._settings = dict(connection.execute("SELECT name, value FROM setting").fetchall())
+            return self._settings
+
+    def close(self) -> None:
+        """Close the connection, as before a fork; the next look opens it again."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _one(self, condition: str, value: str) -> ResolvedTenant | None:
+        with self._lock:
+            connection = self._current()
+            row = connection.execute(f"{_TENANT} WHERE {condition}", (value,)).fetchone()  # noqa: S608
+            return None if row is None else self._resolved(connection, row)
+
+    def _current(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._open_file()
+            self._seen = -1
+        seen = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if seen != self._seen:
+            self._by_host.clear()
+            self._settings = None
+            self._seen = seen
+        return self._connection
+
+    def _resolved(self, connection: Connection, row: tuple[Any, ...]) -> ResolvedTenant:
+        hosts = connection.execute(
+            "SELECT host, is_primary FROM domain WHERE tenant_id = ? ORDER BY is_primary DESC, created_at", (row[0],)
+        ).fetchall()
+        tenant_id, slug, name, state, reason, tier, max_users, max_bytes, placement, generation, schema = row
+        return ResolvedTenant(
+            id=tenant_id,
+            slug=slug,
+            name=name,
+            state=state,
+            reason=reason,
+            tier=tier,
+            max_users=max_users,
+            max_bytes=max_bytes,
+            placement=placement,
+            generation=generation,
+            schema=schema,
+            primary_host=hosts[0][0] if hosts else "",
+            hosts=tuple(host for host, _ in hosts),
+        )

@@ -1,0 +1,173 @@
+"""Two tenants, always, with colliding ids; every test goes in by the front door."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask.testing import FlaskClient
+
+from app import Freehold, create_app
+from app.accounts import create_owner
+from app.config import Config
+from app.tenancy import ResolvedTenant, Tenancy, tenant_context
+from tests.printed import filled_in
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture(scope="session")
+def config_of() -> Callable[..., Config]:
+    def make(home: Path, **settings: str) -> Config:
+        return Config.load({"FREEHOLD_HOME": str(home), **settings})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def furnished_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an installation with both tenants once; tests work on copies of it."""
+    home = tmp_path_factory.mktemp("furnished")
+    app = create_app(Config.load({"FREEHOLD_HOME": str(home)}))
+    with app.app_context():
+        for slug, name in (("alpha", "Alpha Allotments"), ("beta", "Beta Brass Band")):
+            owner = functools.partial(create_owner, f"owner@{slug}.test", f"Olive of {name}", PASSWORD)
+            app.extensions["tenancy"].lifecycle.create(slug, name, furnish=lambda make=owner: make())
+    app.extensions["tenancy"].close()
+    return home
+
+
+@pytest.fixture
+def home(furnished_home: Path, tmp_path: Path) -> Path:
+    home = tmp_path / "home"
+    shutil.copytree(furnished_home, home)
+    return home
+
+
+@pytest.fixture
+def config(home: Path, config_of: Callable[..., Config]) -> Config:
+    return config_of(home)
+
+
+@pytest.fixture
+def app(config: Config) -> Iterator[Freehold]:
+    app = create_app(config)
+    app.testing = True
+    yield app
+    app.extensions["tenancy"].close()
+
+
+@pytest.fixture
+def tenancy(app: Freehold) -> Tenancy:
+    return app.extensions["tenancy"]
+
+
+@pytest.fixture
+def alpha(tenancy: Tenancy) -> ResolvedTenant:
+    return _known(tenancy, "alpha")
+
+
+@pytest.fixture
+def beta(tenancy: Tenancy) -> ResolvedTenant:
+    return _known(tenancy, "beta")
+
+
+@pytest.fixture
+def in_tenant(app: Freehold) -> Callable[[ResolvedTenant], AbstractContextManager[object]]:
+    return tenant_context
+
+
+@pytest.fixture
+def client_for(app: Freehold) -> Callable[[ResolvedTenant], FlaskClient]:
+    def client(tenant: ResolvedTenant) -> FlaskClient:
+        return _client(app, tenant.primary_host)
+
+    return client
+
+
+@pytest.fixture
+def platform(app: Freehold) -> FlaskClient:
+    return _client(app, "platform.localhost")
+
+
+@pytest.fixture
+def signed_in(app: Freehold) -> Callable[[ResolvedTenant], FlaskClient]:
+    """Return a client that has signed in as the tenant's owner."""
+
+    def client(tenant: ResolvedTenant) -> FlaskClient:
+        browser = _client(app, tenant.primary_host)
+        sign_in(browser, f"owner@{tenant.slug}.test")
+        return browser
+
+    return client
+
+
+@pytest.fixture
+def operator(platform: FlaskClient, runner: Callable[..., object]) -> FlaskClient:
+    """Return the console's client, signed in."""
+    runner("operators", "create", "operator@platform.test", "--password-stdin", input=f"{PASSWORD}\n")
+    sign_in(platform, "operator@platform.test")
+    return platform
+
+
+@pytest.fixture
+def runner(app: Freehold) -> Callable[..., object]:
+    """Run a `freehold` command in this process and return click's result."""
+    from flask.cli import ScriptInfo
+
+    from app.cli import main
+
+    def run(*arguments: str, **options: object) -> object:
+        return CliRunner().invoke(main, arguments, obj=ScriptInfo(create_app=lambda: app), **options)
+
+    return run
+
+
+class Browser(FlaskClient):
+    """A client that stays at one host, as a person in front of one address bar does."""
+
+    def __init__(self, *args: object, host: str, **options: object) -> None:
+        super().__init__(*args, **options)
+        self.host = host
+
+    def open(self, *args: object, **options: object) -> object:
+        if args and isinstance(args[0], str):
+            options.setdefault("base_url", f"http://{self.host}/")
+        return super().open(*args, **options)
+
+
+class Browser(FlaskClient):
+    """A test client that speaks to one host and keeps that host's cookies."""
+
+    host = "localhost"
+
+    def open(self, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], str):
+            kwargs.setdefault("base_url", f"http://{self.host}")
+        return super().open(*args, **kwargs)
+
+
+def _client(app: Freehold, host: str) -> Browser:
+    app.test_client_class = Browser
+    client = app.test_client()
+    client.host = host
+    return client
+
+
+def _known(tenancy: Tenancy, slug: str) -> ResolvedTenant:
+    tenant = tenancy.registry.by_slug(slug)
+    assert tenant is not None
+    return tenant
+
+
+def sign_in(browser: FlaskClient, email: str, password: str = PASSWORD) -> None:
+    """Fill in the sign-in form as a browser would, hidden fields and all."""
+    page = browser.get("/sign-in").text
+    answer = browser.post("/sign-in", data=filled_in(page, "email", email=email, password=password))
+    assert answer.status_code in (302, 303), answer.text

@@ -1,0 +1,106 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from sqlalchemy import text
+
+from app.tenancy import tenant_context
+from app.tenancy.errors import InvalidName, Refused
+
+
+
+def test_a_new_tenant_is_active_with_file_key_and_domains(app, tenancy):
+    with app.app_context():
+        tenant = tenancy.lifecycle.create("gamma", "Gamma Guild", domains=("www.gamma.example",))
+    assert (tenant.state, tenant.primary_host) == ("active", "www.gamma.example")
+    assert tenant.hosts == ("www.gamma.example", "gamma.localhost")
+    assert tenant.schema == tenancy.schema.head
+    file = tenancy.placements.open_file(tenant.id)
+    assert file.execute("SELECT tenant_id FROM stamp").fetchone() == (tenant.id,)
+    file.close()
+
+
+def test_each_tenant_has_a_key_of_its_own(tenancy, alpha, beta):
+    assert tenancy.keys.database_key(alpha.id) != tenancy.keys.database_key(beta.id)
+
+
+@pytest.mark.parametrize("slug", ["Alpha", "../x", "platform", "x" * 64])
+def test_a_bad_slug_is_refused_and_leaves_nothing(app, tenancy, slug):
+    with app.app_context(), pytest.raises(InvalidName):
+        tenancy.lifecycle.create(slug, "X")
+    assert len(list(tenancy.registry.tenants())) == 2
+
+
+def test_a_taken_slug_or_domain_is_refused(app, tenancy, alpha):
+    with app.app_context():
+        with pytest.raises(Refused, match="taken"):
+            tenancy.lifecycle.create("alpha", "Another")
+        with pytest.raises(Refused, match="belongs to another"):
+            tenancy.lifecycle.create("gamma", "Gamma", domains=("ALPHA.localhost",))
+        with pytest.raises(InvalidName, match="platform's own"):
+            tenancy.lifecycle.create("gamma", "Gamma", domains=("platform.localhost",))
+    assert tenancy.registry.by_slug("gamma") is None
+
+
+def test_a_failure_on_the_way_leaves_nothing_behind(app, tenancy, home):
+    def fail() -> None:
+        raise RuntimeError("no room")
+
+    with app.app_context(), pytest.raises(RuntimeError):
+        tenancy.lifecycle.create("gamma", "Gamma", furnish=fail)
+    assert tenancy.registry.by_slug("gamma") is None
+    assert len(list((home / "tenants_data").glob("*/*/main.sqlite3"))) == 2
+    with app.app_context():
+        assert tenancy.lifecycle.create("gamma", "Gamma").state == "active"
+
+
+KILLED = textwrap.dedent(
+    """
+    import os, signal
+    from app import create_app
+    app = create_app()
+    tenancy = app.extensions["tenancy"]
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    where = os.environ["DIE_AT"]
+    if where == "furnish":
+        furnish = die
+    else:
+        furnish = lambda: None
+        setattr(tenancy.lifecycle, where, die)
+    with app.app_context():
+        tenancy.lifecycle.create("gamma", "Gamma Guild", furnish=furnish)
+    """
+)
+
+
+@pytest.mark.parametrize("where", ["_build", "furnish", "_activate"])
+def test_kill_9_half_way_and_again_leaves_no_half_made_tenant(app, tenancy, home, client_for, where):
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED], check=False, env={**os.environ, "FREEHOLD_HOME": str(home), "DIE_AT": where}
+    )
+    assert killed.returncode == -signal.SIGKILL
+    half = tenancy.registry.by_slug("gamma")
+    assert half.state == "provisioning"
+    assert client_for(half).get("/").status_code == 503
+
+    with app.app_context():
+        whole = tenancy.lifecycle.create("gamma", "Gamma Guild")
+    assert (whole.id, whole.state) == (half.id, "active")
+    assert client_for(whole).get("/").status_code == 200
+    with tenant_context(whole), tenancy.engines["tenant"].connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM stamp")) == 1
+
+
+def test_only_an_active_tenant_is_suspended(tenancy, alpha):
+    tenancy.lifecycle.suspend("alpha", "late")
+    with pytest.raises(Refused, match="suspended"):
+        tenancy.lifecycle.suspend("alpha", "late")
+    tenancy.lifecycle.archive("alpha")
+    tenancy.lifecycle.resume("alpha")
+    assert tenancy.registry.by_slug("alpha").state == "active"
