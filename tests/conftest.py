@@ -130,19 +130,6 @@ def runner(app: Freehold) -> Callable[..., object]:
 
 
 class Browser(FlaskClient):
-    """A client that stays at one host, as a person in front of one address bar does."""
-
-    def __init__(self, *args: object, host: str, **options: object) -> None:
-        super().__init__(*args, **options)
-        self.host = host
-
-    def open(self, *args: object, **options: object) -> object:
-        if args and isinstance(args[0], str):
-            options.setdefault("base_url", f"http://{self.host}/")
-        return super().open(*args, **options)
-
-
-class Browser(FlaskClient):
     """A test client that speaks to one host and keeps that host's cookies."""
 
     host = "localhost"

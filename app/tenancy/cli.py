@@ -231,12 +231,14 @@ def track(items: Any, total: int, label: str) -> Iterator[Any]:
 
 
 def _say_status(as_json: bool) -> None:
-    counts = dict(db.session.execute(select(Tenant.schema, func.count()).group_by(Tenant.schema)).tuples())
+    counts = dict(db.session.execute(select(Tenant.schema, func.count()).group_by(Tenant.schema)).tuples().all())
     parked = db.session.scalars(select(MigrationRun).where(MigrationRun.state == "parked")).all()
     slugs = dict(
         db.session.execute(
             select(Tenant.id, Tenant.slug).where(Tenant.id.in_([run.tenant_id for run in parked]))
-        ).tuples()
+        )
+        .tuples()
+        .all()
     )
     report = {
         "head": schema.head,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from sqlalchemy import Connection as EngineConnection
 from sqlalchemy import delete, func, insert, select, update
@@ -26,6 +27,7 @@ from app.tenancy.schema import file_lock
 if TYPE_CHECKING:
     from app.tenancy import Tenancy
 
+LOCKS = 64
 STAMP = "INSERT INTO stamp (id, tenant_id, epoch, version) VALUES (1, ?, ?, 1)"
 
 _planters: list[Callable[[str], None]] = []
@@ -63,7 +65,8 @@ class Lifecycle:
         hosts = tuple(dict.fromkeys([*(names.host(domain) for domain in domains), own]))
         if self._tenancy.config.platform_host in hosts:
             raise InvalidName(f"{self._tenancy.config.platform_host} is the platform's own host; give another domain.")
-        with file_lock(self._tenancy.config.instance / "locks" / f"create-{slug}"):
+        # A few locks that many slugs share, so that ten thousand tenants do not leave ten thousand files.
+        with file_lock(self._tenancy.config.instance / "locks" / f"create-{crc32(slug.encode()) % LOCKS}"):
             tenant = self._reserve(slug, name.strip() or slug, hosts, tier, hidden)
             self._build(tenant)
             with self._promised(tenant), tenant_context(tenant):

@@ -123,7 +123,7 @@ class Schema:
         self._ledger = ledger
         self._engines = engines
         self._guard = threading.Lock()
-        self._started: dict[str, float] = {}
+        self._upgrades: dict[str, tuple[float, subprocess.Popen[bytes]]] = {}
         self.head = " ".join(heads("tenant"))
 
     def require_current(self, tenant: ResolvedTenant) -> None:
@@ -135,20 +135,24 @@ class Schema:
         if tenant.schema == self.head:
             return
         with self._guard:
-            if self._started.get(tenant.id, -RETRY_SECONDS) <= time.monotonic() - RETRY_SECONDS:
-                self._started[tenant.id] = time.monotonic()
-                subprocess.Popen(
-                    [sys.executable, "-m", "app.cli", "migrate", "--tenant", tenant.slug],
-                    env={**os.environ, "FREEHOLD_HOME": str(self._home)},
-                    cwd=MIGRATIONS.parent,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
+            began, process = self._upgrades.get(tenant.id, (0.0, None))
+            finished = process is None or process.poll() is not None
+            if finished and (process is None or began < time.monotonic() - RETRY_SECONDS):
+                self._upgrades[tenant.id] = (time.monotonic(), self._start_upgrade(tenant))
         raise TenantBusy(f"{tenant.slug} is being upgraded.")
+
+    def _start_upgrade(self, tenant: ResolvedTenant) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "migrate", "--tenant", tenant.slug],
+            env={**os.environ, "FREEHOLD_HOME": str(self._home)},
+            cwd=MIGRATIONS.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def upgrade(self, tenant: ResolvedTenant) -> bool:
         """Bring one tenant's file to the code's schema; returns whether it worked, else the tenant is parked."""
-        with self._locked(f"migrate-{tenant.id}"):
+        with self._locked(f"migrate-{tenant.id[:2]}"):
             try:
                 connection = self._placements.open_file(tenant.id, guarded=False)
                 try:

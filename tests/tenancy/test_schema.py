@@ -1,3 +1,5 @@
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,79 @@ def test_a_batch_migration_on_a_full_file_empties_it_with_the_guards_out(full_fi
     after = counts(full_file)
     assert after["children"] == 0
     assert after["triggers"] == 0
+
+
+def fall_behind(tenancy, tenant) -> None:
+    """Make a tenant look as if an older release had made it."""
+    with tenancy.engines["registry"].begin() as registry:
+        registry.execute(sa.text("UPDATE tenant SET schema = 'older' WHERE id = :id"), {"id": tenant.id})
+
+
+def wait_for(answered, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not answered():
+        assert time.monotonic() < deadline, "nothing came of it"
+        time.sleep(0.1)
+
+
+def test_a_file_behind_the_code_is_upgraded_at_first_use(app, tenancy, alpha, beta, client_for, monkeypatch):
+    monkeypatch.setenv("FREEHOLD_HOME", str(tenancy.config.home))
+    fall_behind(tenancy, alpha)
+    answer = client_for(alpha).get("/")
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert client_for(beta).get("/").status_code == 200
+    wait_for(lambda: client_for(alpha).get("/").status_code == 200)
+    wait_for(lambda: tenancy.schema._upgrades[alpha.id][1].poll() is not None)
+    assert tenancy.registry.by_slug("alpha").schema == tenancy.schema.head
+
+
+def test_a_failing_tenant_is_parked_and_the_others_serve(app, tenancy, alpha, beta, client_for, runner):
+    for tenant in (alpha, beta):
+        fall_behind(tenancy, tenant)
+    file = tenancy.placements.open_file(alpha.id)
+    file.execute("UPDATE alembic_version SET version_num = 'from_a_fork' WHERE version_num LIKE 'content%'")
+    file.close()
+    result = runner("migrate", "--tenant", "alpha", "--json")
+    assert result.exit_code == 1
+    assert "alpha" in result.output
+    assert runner("migrate", "--tenant", "beta", "--json").exit_code == 0
+    assert client_for(alpha).get("/").status_code == 503
+    assert client_for(beta).get("/").status_code == 200
+    reported = runner("migrate", "--status", "--json")
+    assert reported.exit_code == 0, reported.exception
+    status = json.loads(reported.stdout)
+    assert (status["current"], status["behind"]) == (1, 1)
+    assert status["parked"][0]["tenant"] == "alpha"
+    assert "from_a_fork" in status["parked"][0]["error"]
+
+
+def test_many_are_upgraded_side_by_side_in_processes(app, tenancy, alpha, beta, runner):
+    for tenant in (alpha, beta):
+        fall_behind(tenancy, tenant)
+    result = runner("migrate", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"upgraded": 2, "parked": []}
+
+
+def test_a_failed_migration_leaves_the_file_as_it_was(full_file, trial):
+    (trial / "0002.py").write_text(MIGRATION + '    op.execute("INSERT INTO nowhere VALUES (1)")\n')
+    before = counts(full_file)
+    with pytest.raises(sa.exc.OperationalError):
+        migrate(full_file, "trial", trial.parent)
+    assert counts(full_file) == before
+    assert "colour" not in str(full_file.execute("SELECT sql FROM sqlite_schema WHERE name = 'parent'").fetchall())
+
+
+def test_the_check_over_all_tenants_opens_no_file(app, tenancy, alpha, beta, runner):
+    for tenant in (alpha, beta):
+        tenancy.placements.file(tenant.id).unlink()
+    assert json.loads(runner("migrate", "--json").stdout) == {"upgraded": 0, "parked": []}
+    assert tenancy.pool.counters.opens == 0
+
+
+def test_a_new_tenant_replays_no_history(app, tenancy, monkeypatch):
+    tenancy.schema.prepared().close()
+    monkeypatch.setattr(command, "upgrade", lambda *_: pytest.fail("history was replayed"))
+    with app.app_context():
+        assert tenancy.lifecycle.create("gamma", "Gamma").schema == tenancy.schema.head

@@ -1,0 +1,59 @@
+"""Freehold: a home for many small organisations on one machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from flask import Flask
+from flask import Request as FlaskRequest
+from werkzeug.routing import MapAdapter
+
+from app.config import Config
+
+
+class Freehold(Flask):
+    """The application. Its URL map has two sides: tenants' pages, and the console's under the subdomain "platform"."""
+
+    def create_url_adapter(self, request: FlaskRequest | None) -> MapAdapter | None:
+        if request is None:
+            return super().create_url_adapter(request)
+        return self.url_map.bind_to_environ(request.environ, subdomain=request.environ.get("freehold.side", ""))
+
+
+def create_app(config: Config | None = None) -> Freehold:
+    """Make the application for one installation; raises `ConfigError` or `CannotStart`, which say what to mend."""
+    from app import accounts, branding, console, content, errors, ops, pages
+    from app.facilities import cache, logs, queue, settings
+    from app.tenancy import Tenancy
+
+    config = config or Config.load(os.environ)
+    app = Freehold(__name__, static_folder="../static", template_folder="../templates")
+    app.config.from_mapping(_flask_settings(config))
+
+    logs.init_app(app)
+    Tenancy(config).init_app(app)
+    errors.init_app(app)
+    pages.init_app(app)
+
+    cache.init_app(app)
+    queue.init_app(app)
+    settings.init_app(app)
+
+    accounts.init_app(app)
+    branding.init_app(app)
+    content.init_app(app)
+    console.init_app(app)
+    ops.init_app(app)
+    return app
+
+
+def _flask_settings(config: Config) -> dict[str, Any]:
+    return {
+        "FREEHOLD": config,
+        "MAX_CONTENT_LENGTH": 64 << 20,
+        "MAX_FORM_MEMORY_SIZE": 2 << 20,
+        "TRAP_HTTP_EXCEPTIONS": False,
+        "TEMPLATES_AUTO_RELOAD": False,
+        "PROPAGATE_EXCEPTIONS": False,
+    }

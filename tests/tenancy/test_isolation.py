@@ -1,0 +1,300 @@
+"""The walk: every route, job and command as the wrong tenant, with equal ids on both sides.
+
+A route, job or command that nobody has classified fails here. Add it to its table below with what it may show to whom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+from conftest import PASSWORD, Browser, sign_in
+from sqlalchemy import select
+from werkzeug.routing import Rule
+
+from app.cli import main
+from app.content.models import Entry, Import, Media, MenuItem, Topic
+from app.tenancy import db, tenant_context, utcnow
+from app.tenancy.jobs import EnvelopeRefused, find, jobs, perform, seal
+from app.tenancy.ledger import AuditRow
+
+PUBLIC, MEMBER, OPERATOR, NEUTRAL = "public", "member", "operator", "neutral"
+
+ROUTES = {
+    "static": NEUTRAL,
+    "platform_static": NEUTRAL,
+    "ops.healthz": NEUTRAL,
+    "ops.readyz": NEUTRAL,
+    "platform_ops.healthz": NEUTRAL,
+    "platform_ops.readyz": NEUTRAL,
+    "accounts.sign_in": PUBLIC,
+    "accounts.signing_in": PUBLIC,
+    "accounts.sign_out": PUBLIC,
+    "accounts.set_up": PUBLIC,
+    "branding.theme": PUBLIC,
+    "branding.monogram": PUBLIC,
+    "branding.logo": PUBLIC,
+    "content_site.home": PUBLIC,
+    "content_site.posts": PUBLIC,
+    "content_site.post": PUBLIC,
+    "content_site.topic": PUBLIC,
+    "content_site.feed": PUBLIC,
+    "content_site.sitemap": PUBLIC,
+    "content_site.robots": PUBLIC,
+    "content_site.any_page": PUBLIC,
+    "content_site.file": PUBLIC,
+    "desk.home": MEMBER,
+    "settings.show": MEMBER,
+    "settings.save": MEMBER,
+    "settings.example": MEMBER,
+    "content_desk.entries": MEMBER,
+    "content_desk.new_entry": MEMBER,
+    "content_desk.entry": MEMBER,
+    "content_desk.preview": MEMBER,
+    "content_desk.publish": MEMBER,
+    "content_desk.unpublish": MEMBER,
+    "content_desk.trash": MEMBER,
+    "content_desk.restore": MEMBER,
+    "content_desk.imports": MEMBER,
+    "content_desk.start_import": MEMBER,
+    "content_desk.show_import": MEMBER,
+    "content_desk.menu": MEMBER,
+    "content_desk.add_line": MEMBER,
+    "content_desk.rename_line": MEMBER,
+    "content_desk.move_line": MEMBER,
+    "content_desk.remove_line": MEMBER,
+    "console.sign_in": NEUTRAL,
+    "console.signing_in": NEUTRAL,
+    "console.sign_out": NEUTRAL,
+    "console.overview": OPERATOR,
+    "console.tenants_list": OPERATOR,
+    "console.new_tenant": OPERATOR,
+    "console.tenant": OPERATOR,
+    "console.suspend": OPERATOR,
+    "console.resume": OPERATOR,
+    "console.archive": OPERATOR,
+    "console.platform_settings": OPERATOR,
+}
+
+JOBS = {"content.import_wordpress"}
+
+# Commands that name one tenant are run for beta below; the rest speak of the platform as a whole.
+TENANT_COMMANDS = {
+    ("tenants", "show"): ["beta"],
+    ("tenants", "explain"): ["beta.localhost"],
+    ("users", "list"): ["beta"],
+}
+PLATFORM_COMMANDS = {
+    ("config",),
+    ("serve",),
+    ("run",),
+    ("migrate",),
+    ("health",),
+    ("tenants", "create"),
+    ("tenants", "list"),
+    ("tenants", "suspend"),
+    ("tenants", "resume"),
+    ("tenants", "archive"),
+    ("domains", "list"),
+    ("operators", "create"),
+    ("operators", "list"),
+    ("operators", "reset"),
+    ("content", "import-wordpress"),
+    ("bench", "seed"),
+    ("demo",),
+}
+
+CANARY = {"alpha": "Quetzalcoatl", "beta": "Xochiquetzal"}
+
+
+@pytest.fixture
+def canaries(app, tenancy, alpha, beta) -> None:
+    """Plant the same ids on both sides, each row holding its own tenant's word."""
+    with app.app_context():
+        for tenant in (alpha, beta):
+            word = CANARY[tenant.slug]
+            with tenant_context(tenant):
+                for kind, state, visibility in (
+                    ("post", "published", "public"),
+                    ("post", "draft", "public"),
+                    ("page", "published", "members"),
+                    ("page", "trashed", "public"),
+                ):
+                    slug = f"{kind}-{state}"
+                    db.session.add(
+                        Entry(
+                            kind=kind,
+                            slug=slug,
+                            path=slug,
+                            title=f"{word} {slug}",
+                            source=word,
+                            html=f"<p>{word}</p>",
+                            state=state,
+                            visibility=visibility,
+                            published_at=utcnow(),
+                        )
+                    )
+                topic = Topic(slug="topic", name=word)
+                db.session.add_all(
+                    [
+                        topic,
+                        MenuItem(label=word, url="/x"),
+                        Media(name=f"{word}.txt"),
+                        Import(name=f"{word}.xml"),
+                    ]
+                )
+                db.session.commit()
+
+
+def rules(app) -> Iterator[Rule]:
+    return app.url_map.iter_rules()
+
+
+def addresses(app, tenancy, rule: Rule) -> list[str]:
+    """Fill a rule with the ids that exist, the same on both sides."""
+    values = {
+        "entry_id": range(1, 8),
+        "line_id": range(1, 5),
+        "import_id": [1],
+        "slug": ["post-published", "post-draft", "topic", "alpha"],
+        "path": ["page-published", "page-trashed", "post-published"],
+        "version": ["1"],
+        "token": ["x.y"],
+        "name": ["0" * 64],
+        "filename": ["a.txt"],
+    }
+    found = [rule.rule]
+    for argument in sorted(rule.arguments):
+        found = [
+            re.sub(rf"<(?:[a-z]+:)?{argument}>", str(value), address) for address in found for value in values[argument]
+        ]
+    return found
+
+
+def digest(tenancy, tenant) -> str:
+    """Return a hash of everything in a tenant's file except who is signed in."""
+    file = tenancy.placements.open_file(tenant.id)
+    tables = file.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE '%VIRTUAL%' AND name NOT IN ('session')"
+    ).fetchall()
+    rows = [(name, file.execute(f'SELECT * FROM "{name}"').fetchall()) for (name,) in sorted(tables)]
+    file.close()
+    return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+def test_every_route_is_classified(app):
+    assert {rule.endpoint for rule in rules(app)} == set(ROUTES)
+
+
+def test_every_job_is_classified(app):
+    assert {job.name for job in jobs()} == JOBS
+
+
+def test_every_command_is_classified(app):
+    def paths(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
+        if isinstance(command, click.Group) and names != ("run",):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                child = command.get_command(context, name)
+                assert child is not None
+                yield from paths(child, *names, name)
+        else:
+            yield names
+
+    assert set(paths(main)) == set(TENANT_COMMANDS) | PLATFORM_COMMANDS
+
+
+def test_the_canaries_sing_at_home(canaries, alpha, client_for, signed_in):
+    """The walk would prove nothing if its words were nowhere to be seen."""
+    assert CANARY["alpha"] in client_for(alpha).get("/posts/post-published").text
+    assert CANARY["alpha"] in signed_in(alpha).get("/desk/content/").text
+
+
+def test_no_route_shows_or_changes_alpha_for_whoever_stands_at_beta(
+    app, tenancy, canaries, alpha, beta, client_for, signed_in
+):
+    stranger = client_for(beta)
+    member = signed_in(alpha)
+    cookie = member.get_cookie("freehold", domain="alpha.localhost")
+    carrier = client_for(beta)
+    before = digest(tenancy, alpha), digest(tenancy, beta)
+    walked = 0
+    for rule in list(rules(app)):
+        for address in addresses(app, tenancy, rule):
+            for method in sorted(rule.methods - {"OPTIONS"}):
+                for browser in (stranger, carrier):
+                    carrier.set_cookie("freehold", cookie.value, domain="beta.localhost")
+                    answer = browser.open(address, method=method, data={"title": "planted"} if method == "POST" else None)
+                    walked += 1
+                    where = f"{method} {address} ({rule.endpoint}) by {'stranger' if browser is stranger else 'carrier'}"
+                    assert CANARY["alpha"] not in answer.text, where
+                    assert alpha.name not in answer.text, where
+                    kind = ROUTES[rule.endpoint]
+                    if kind == MEMBER:
+                        assert answer.status_code in (302, 303, 403, 404, 405), where
+                        assert CANARY["beta"] not in answer.text, where
+                    if kind == OPERATOR and rule.rule not in ("/",):
+                        assert answer.status_code in (403, 404, 405), where
+                    assert answer.status_code < 500 or rule.rule == "/readyz", where
+    assert walked > 150
+    assert (digest(tenancy, alpha), digest(tenancy, beta)) == before
+    with app.app_context():
+        meetings = db.session.scalars(select(AuditRow).where(AuditRow.kind == "foreign_cookie")).all()
+    assert {(row.tenant_id, row.other_tenant_id) for row in meetings} <= {(beta.id, alpha.id), (alpha.id, beta.id)}
+    assert 1 <= len(meetings) <= 3, "one row a minute, however often the cookie comes"
+
+
+def test_the_owner_of_beta_reaches_nothing_of_alpha_by_id(app, tenancy, canaries, alpha, beta, signed_in):
+    owner = signed_in(beta)
+    before = digest(tenancy, alpha)
+    for rule in list(rules(app)):
+        if ROUTES[rule.endpoint] not in (MEMBER, PUBLIC):
+            continue
+        for address in addresses(app, tenancy, rule):
+            for method in sorted(rule.methods - {"OPTIONS", "HEAD"}):
+                if rule.endpoint == "accounts.sign_out":
+                    continue
+                answer = owner.open(address, method=method)
+                assert CANARY["alpha"] not in answer.text, f"{method} {address}"
+                assert alpha.name not in answer.text, f"{method} {address}"
+    assert digest(tenancy, alpha) == before
+
+
+def test_nobody_of_a_tenant_enters_the_console(app, canaries, alpha, signed_in, platform):
+    member = signed_in(alpha)
+    platform.set_cookie("freehold", member.get_cookie("freehold", domain="alpha.localhost").value, domain="platform.localhost")
+    for rule in list(rules(app)):
+        if ROUTES[rule.endpoint] != OPERATOR:
+            continue
+        for address in addresses(app, None, rule):
+            for method in sorted(rule.methods - {"OPTIONS", "HEAD"}):
+                answer = platform.open(address, method=method)
+                assert answer.status_code in (302, 303, 403, 404), f"{method} {address}"
+                assert alpha.name not in answer.text, f"{method} {address}"
+
+
+def test_no_job_of_alpha_runs_in_beta(app, alpha, beta):
+    with app.app_context():
+        for name in JOBS:
+            with tenant_context(alpha):
+                envelope = seal(find(name), {"import_id": 1})
+            envelope["tenant"] = beta.id
+            with pytest.raises(EnvelopeRefused):
+                perform(envelope)
+
+
+@pytest.mark.parametrize("command", sorted(TENANT_COMMANDS))
+def test_no_command_on_beta_speaks_of_alpha(canaries, runner, command):
+    result = runner(*command, *TENANT_COMMANDS[command], "--json")
+    assert result.exit_code == 0, result.output
+    assert CANARY["alpha"] not in result.output
+    assert "alpha" not in result.output
+
+
+def test_signing_in_at_beta_with_alphas_password_is_refused(app, alpha, beta, client_for):
+    browser: Browser = client_for(beta)
+    with pytest.raises(AssertionError):
+        sign_in(browser, "owner@alpha.test", PASSWORD)
