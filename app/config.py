@@ -90,9 +90,23 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 
 SETTINGS = (
-    Setting("FREEHOLD_HOME", "home", _path, str(CHECKOUT), "Folder of instance/ and tenants_data/; one per installation."),
-    Setting("FREEHOLD_PLATFORM_HOST", "platform_host", _host, "platform.localhost", "Where the console answers."),
-    Setting("FREEHOLD_BASE_DOMAIN", "base_domain", _host, "localhost", "A new tenant also answers at <slug>.<base>."),
+    Setting(
+        "FREEHOLD_HOME",
+        "home",
+        _path,
+        str(CHECKOUT),
+        "Folder of instance/ and tenants_data/; one per installation.",
+    ),
+    Setting(
+        "FREEHOLD_PLATFORM_HOST", "platform_host", _host, "platform.localhost", "Where the console answers."
+    ),
+    Setting(
+        "FREEHOLD_BASE_DOMAIN",
+        "base_domain",
+        _host,
+        "localhost",
+        "A new tenant also answers at <slug>.<base>.",
+    ),
     Setting(
         "FREEHOLD_REDIS_URL",
         "redis_url",
@@ -107,8 +121,20 @@ SETTINGS = (
         "",
         "32 bytes that wrap every key; instance/master.key when empty. Never inside tenants_data/.",
     ),
-    Setting("FREEHOLD_SMTP_URL", "smtp_url", _url("smtp", "smtps"), "", "Mail relay; empty writes to instance/outbox/."),
-    Setting("FREEHOLD_API_HOST", "api_host", _optional_host, "", "Reserved: a host where a token names the tenant."),
+    Setting(
+        "FREEHOLD_SMTP_URL",
+        "smtp_url",
+        _url("smtp", "smtps"),
+        "",
+        "Mail relay; empty writes to instance/outbox/.",
+    ),
+    Setting(
+        "FREEHOLD_API_HOST",
+        "api_host",
+        _optional_host,
+        "",
+        "Reserved: a host where a token names the tenant.",
+    ),
     Setting(
         "FREEHOLD_MAIL_IN",
         "mail_in",
@@ -118,9 +144,19 @@ SETTINGS = (
     ),
     Setting("PORT", "port", _whole(1, 65535), "8000", "Port of the front."),
     Setting("FREEHOLD_BIND", "bind", _text, "127.0.0.1", "Address of the front; loopback until you open it."),
-    Setting("FREEHOLD_SECURE", "secure", _flag, "no", "Whether visitors come by https: cookies are then Secure."),
-    Setting("FREEHOLD_WEB_WORKERS", "web_workers", _whole(1, 64), str(os.cpu_count() or 2), "One worker per core."),
-    Setting("FREEHOLD_WEB_THREADS", "web_threads", _whole(1, 32), "4", "Few: the work is short and the lock is one."),
+    Setting(
+        "FREEHOLD_SECURE", "secure", _flag, "no", "Whether visitors come by https: cookies are then Secure."
+    ),
+    Setting(
+        "FREEHOLD_WEB_WORKERS", "web_workers", _whole(1, 64), str(os.cpu_count() or 2), "One worker per core."
+    ),
+    Setting(
+        "FREEHOLD_WEB_THREADS",
+        "web_threads",
+        _whole(1, 32),
+        "4",
+        "Few: the work is short and the lock is one.",
+    ),
     Setting(
         "FREEHOLD_MAX_OPEN_TENANTS",
         "max_open_tenants",
@@ -174,7 +210,9 @@ class Config:
             values["master_key_file"] = values["home"] / "instance" / "master.key"
         config = cls(**values)
         if config.master_key_file.is_relative_to(config.tenants_data):
-            raise ConfigError("FREEHOLD_MASTER_KEY_FILE lies inside tenants_data/: whoever copies the data has the key too.")
+            raise ConfigError(
+                "FREEHOLD_MASTER_KEY_FILE lies inside tenants_data/: whoever copies the data has the key too."
+            )
         return config
 
     @property

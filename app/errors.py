@@ -78,7 +78,13 @@ def _answer(status: int, code: str, title: str, advice: str, error: Exception) -
 
 
 def _problem(status: int, code: str, title: str, advice: str, error: Exception) -> Response:
-    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "code": code, "detail": advice}
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": advice,
+    }
     for name in ("quota", "limit", "used"):
         if hasattr(error, name):
             body[name] = getattr(error, name)

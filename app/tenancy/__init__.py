@@ -18,7 +18,13 @@ from werkzeug.local import LocalProxy
 
 from app.config import Config
 from app.tenancy.binding import LEDGER, REGISTRY, TENANT, LedgerModel, RegistryModel, TenantModel, db
-from app.tenancy.context import ResolvedTenant, current_scope, current_tenant, platform_context, tenant_context
+from app.tenancy.context import (
+    ResolvedTenant,
+    current_scope,
+    current_tenant,
+    platform_context,
+    tenant_context,
+)
 from app.tenancy.database import Connection, Timestamp, connect, refuse_old_sqlite, utcnow
 from app.tenancy.errors import CannotStart, DatabaseUnreadable, QuotaExceeded
 from app.tenancy.keys import Keys, load_master_key
@@ -67,7 +73,9 @@ class Tenancy:
         refuse_old_sqlite()
         _raise_descriptor_limit(config.max_open_tenants)
         self.keys = self._load_keys()
-        self.engines: dict[str | None, Engine] = {key: self._central_engine(key) for key in (REGISTRY, LEDGER)}
+        self.engines: dict[str | None, Engine] = {
+            key: self._central_engine(key) for key in (REGISTRY, LEDGER)
+        }
         self.ledger = Ledger(self.engines[LEDGER])
         self.registry = Registry(lambda: self._open_central(REGISTRY))
         self.placements = Placements(
@@ -77,7 +85,9 @@ class Tenancy:
         self.placements.forget_idle = self.pool.discard
         self.engines[TENANT] = create_engine("sqlite+sqlcipher3://", pool=self.pool)
         event.listen(self.engines[TENANT], "handle_error", self._translate)
-        self.schema = Schema(config.instance, config.home, self.keys, self.placements, self.ledger, self.engines)
+        self.schema = Schema(
+            config.instance, config.home, self.keys, self.placements, self.ledger, self.engines
+        )
         self.lifecycle = Lifecycle(self)
         _installations.add(self)
 
@@ -102,7 +112,9 @@ class Tenancy:
         keyring = instance / "keyring.sqlite3"
         instance.mkdir(parents=True, exist_ok=True, mode=0o700)
         with file_lock(instance / "locks" / "start"):
-            found = Keys(load_master_key(self.config.master_key_file, first_start=not keyring.exists()), keyring)
+            found = Keys(
+                load_master_key(self.config.master_key_file, first_start=not keyring.exists()), keyring
+            )
             found.prepare()
             for central in (REGISTRY, LEDGER):
                 found.make(central)
@@ -114,7 +126,11 @@ class Tenancy:
 
     def _central_engine(self, name: str) -> Engine:
         return create_engine(
-            "sqlite+sqlcipher3://", creator=lambda: self._open_central(name), poolclass=QueuePool, pool_size=2, max_overflow=-1
+            "sqlite+sqlcipher3://",
+            creator=lambda: self._open_central(name),
+            poolclass=QueuePool,
+            pool_size=2,
+            max_overflow=-1,
         )
 
     def _translate(self, failure: ExceptionContext) -> None:
@@ -127,7 +143,9 @@ class Tenancy:
             self.placements.trip(scope.tenant, message)
             raise DatabaseUnreadable(message) from failure.original_exception
         if "is full" in message and scope.tenant.max_bytes:
-            raise QuotaExceeded("storage", scope.tenant.max_bytes, scope.tenant.max_bytes) from failure.original_exception
+            raise QuotaExceeded(
+                "storage", scope.tenant.max_bytes, scope.tenant.max_bytes
+            ) from failure.original_exception
 
 
 def _raise_descriptor_limit(max_open_tenants: int) -> None:

@@ -5,31 +5,30 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sqlalchemy import func, select
 
-from app.tenancy import ResolvedTenant, lifecycle, registry, schema, tenancy, tenant_context
+from app.config import Config
+from app.tenancy import ResolvedTenant, Tenancy, lifecycle, registry, schema, tenancy, tenant_context
 from app.tenancy import names as valid
 from app.tenancy.binding import db
 from app.tenancy.errors import DatabaseUnreadable, Refused
 from app.tenancy.ledger import MigrationRun
+from app.tenancy.lifecycle import counts, owner_makers
 from app.tenancy.registry import STATES, Domain, Tenant
 
 SOME_FAILED = 1
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
+_core: Tenancy  # of a worker process of `freehold migrate`
 
-# Modules say what `tenants show` counts, and how an owner is made.
-counters: dict[str, Callable[[], int]] = {}
-owner_makers: list[Callable[[str, str, str | None], str | None]] = []
+as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON on standard output.")
 
 
 def known(slug: str) -> ResolvedTenant:
@@ -48,14 +47,24 @@ def tenants() -> None:
 @tenants.command("create")
 @click.argument("slug")
 @click.option("--name", required=True, help="What the organisation calls itself.")
-@click.option("--domain", "domains", multiple=True, help="A host it also answers to; the first one is primary.")
+@click.option(
+    "--domain", "domains", multiple=True, help="A host it also answers to; the first one is primary."
+)
 @click.option("--tier", default="", help="standard, premium or enterprise.")
 @click.option("--owner", default="", help="E-mail address of the first owner; prints a one-time set-up link.")
-@click.option("--owner-password-stdin", is_flag=True, help="Take the owner's password from standard input instead.")
+@click.option(
+    "--owner-password-stdin", is_flag=True, help="Take the owner's password from standard input instead."
+)
 @as_json_option
 @with_appcontext
 def create(
-    slug: str, name: str, domains: tuple[str, ...], tier: str, owner: str, owner_password_stdin: bool, as_json: bool
+    slug: str,
+    name: str,
+    domains: tuple[str, ...],
+    tier: str,
+    owner: str,
+    owner_password_stdin: bool,
+    as_json: bool,
 ) -> None:
     """Make a tenant, all or nothing."""
     password = sys.stdin.readline().rstrip("\n") if owner_password_stdin else None
@@ -89,7 +98,9 @@ def list_tenants(state: str | None, as_json: bool) -> None:
         click.echo(json.dumps([asdict(tenant) for tenant in found]))
         return
     for tenant in found:
-        click.echo(f"{tenant.slug:<24} {tenant.state:<12} {tenant.tier:<11} {tenant.primary_host:<40} {tenant.name}")
+        click.echo(
+            f"{tenant.slug:<24} {tenant.state:<12} {tenant.tier:<11} {tenant.primary_host:<40} {tenant.name}"
+        )
 
 
 @tenants.command("show")
@@ -163,7 +174,9 @@ def list_domains(as_json: bool) -> None:
         select(Domain.host, Tenant.slug, Domain.is_primary).join(Tenant).order_by(Domain.host)
     ).all()
     if as_json:
-        click.echo(json.dumps([{"host": host, "tenant": slug, "primary": primary} for host, slug, primary in rows]))
+        click.echo(
+            json.dumps([{"host": host, "tenant": slug, "primary": primary} for host, slug, primary in rows])
+        )
         return
     for host, slug, primary in rows:
         click.echo(f"{host:<48} {slug:<24} {'primary' if primary else ''}".rstrip())
@@ -181,9 +194,13 @@ def migrate(slug: str, dry_run: bool, workers: int, status: bool, as_json: bool)
     if status:
         _say_status(as_json)
         return
-    behind = [tenant for tenant in ([known(slug)] if slug else registry.tenants()) if tenant.schema != schema.head]
+    behind = [
+        tenant for tenant in ([known(slug)] if slug else registry.tenants()) if tenant.schema != schema.head
+    ]
     if dry_run:
-        click.echo(json.dumps([tenant.slug for tenant in behind]) if as_json else f"{len(behind)} to upgrade.")
+        click.echo(
+            json.dumps([tenant.slug for tenant in behind]) if as_json else f"{len(behind)} to upgrade."
+        )
         return
     parked = _upgrade_all(behind, workers)
     if as_json:
@@ -207,14 +224,14 @@ def _upgrade_all(behind: list[ResolvedTenant], workers: int) -> list[str]:
         return [slug for slug, worked in track(results, len(behind), "Upgrading") if not worked]
 
 
-def _begin_worker(config: Any) -> None:
-    from app import create_app
-
-    create_app(config).app_context().push()
+def _begin_worker(config: Config) -> None:
+    global _core
+    _core = Tenancy(config)
 
 
 def _upgrade_one(slug: str) -> tuple[str, bool]:
-    return slug, current_app.extensions["tenancy"].schema.upgrade(known(slug))
+    tenant = _core.registry.by_slug(slug)
+    return slug, tenant is not None and _core.schema.upgrade(tenant)
 
 
 def track(items: Any, total: int, label: str) -> Iterator[Any]:
@@ -231,7 +248,9 @@ def track(items: Any, total: int, label: str) -> Iterator[Any]:
 
 
 def _say_status(as_json: bool) -> None:
-    counts = dict(db.session.execute(select(Tenant.schema, func.count()).group_by(Tenant.schema)).tuples().all())
+    counts = dict(
+        db.session.execute(select(Tenant.schema, func.count()).group_by(Tenant.schema)).tuples().all()
+    )
     parked = db.session.scalars(select(MigrationRun).where(MigrationRun.state == "parked")).all()
     slugs = dict(
         db.session.execute(
@@ -259,7 +278,7 @@ def _counts(tenant: ResolvedTenant) -> dict[str, int] | str:
         return {}
     try:
         with tenant_context(tenant, writes=False):
-            return {name: count() for name, count in counters.items()}
+            return {name: count() for name, count in counts.items()}
     except DatabaseUnreadable as error:
         return f"unreadable: {error}"
 
@@ -276,8 +295,14 @@ def _explained(host: str) -> Iterator[tuple[str, str]]:
         return
     yield "tenant", f"{tenant.slug} ({tenant.id})"
     yield "state", tenant.state + (f": {tenant.reason}" if tenant.reason else "")
-    yield "placement", f"{tenant.placement}, generation {tenant.generation}, {tenancy.placements.file(tenant.id)}"
-    yield "schema", "current" if tenant.schema == schema.head else f"behind: {tenant.schema} instead of {schema.head}"
+    yield (
+        "placement",
+        f"{tenant.placement}, generation {tenant.generation}, {tenancy.placements.file(tenant.id)}",
+    )
+    yield (
+        "schema",
+        "current" if tenant.schema == schema.head else f"behind: {tenant.schema} instead of {schema.head}",
+    )
     yield "pool", tenancy.pool.status()
     try:
         with tenant_context(tenant, writes=False):

@@ -79,7 +79,9 @@ class Connection(driver.Connection):
         return super().cursor(factory)
 
 
-def connect(path: Path, key: bytes, *, create: bool = False, guarded: bool = False, max_bytes: int | None = None) -> Connection:
+def connect(
+    path: Path, key: bytes, *, create: bool = False, guarded: bool = False, max_bytes: int | None = None
+) -> Connection:
     """Open the file at `path` with its raw 32-byte `key`, in autocommit mode.
 
     A `guarded` connection denies ATTACH, DETACH, VACUUM and changes of key. Raises `driver.DatabaseError` when the key
@@ -87,7 +89,12 @@ def connect(path: Path, key: bytes, *, create: bool = False, guarded: bool = Fal
     """
     uri = f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}"
     connection = driver.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=200, factory=Connection
+        uri,
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=200,
+        factory=Connection,
     )
     try:
         connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")

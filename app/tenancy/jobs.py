@@ -57,17 +57,13 @@ class Job:
 _jobs: dict[str, Job] = {}
 
 
-def job(
-    name: str, *, timeout: int = 600, tries: int = 3
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def job(name: str, *, timeout: int = 600, tries: int = 3) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register the function below as a tenant's job under `name`, such as "content.import"."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         known = _jobs.get(name)
         if known is not None and known.function.__qualname__ != function.__qualname__:
-            raise ValueError(
-                f"Two functions are registered as the job {name!r}; give one of them another name."
-            )
+            raise ValueError(f"Two functions are registered as the job {name!r}; give one of them another name.")
         _jobs[name] = Job(name, function, timeout, tries)
         return function
 
@@ -112,9 +108,7 @@ def refuse_foreign(envelope: object) -> Envelope:
     try:
         expected = _mac(envelope["tenant"], unsigned)
     except (DatabaseUnreadable, ValueError):
-        raise EnvelopeRefused(
-            "The envelope names a tenant that has no key, or a number that is none."
-        ) from None
+        raise EnvelopeRefused("The envelope names a tenant that has no key, or a number that is none.") from None
     if not hmac.compare_digest(expected.encode(), envelope["mac"].encode()):
         raise EnvelopeRefused("The envelope's signature is not that of the tenant it names.")
     if envelope["job"] not in _jobs:
@@ -146,9 +140,7 @@ def open_tenant(tenant_id: str) -> ResolvedTenant:
     return tenant
 
 
-def _perform(
-    app: Flask, tenant: ResolvedTenant, job: Job, arguments: dict[str, Any], request_id: str
-) -> None:
+def _perform(app: Flask, tenant: ResolvedTenant, job: Job, arguments: dict[str, Any], request_id: str) -> None:
     with app.app_context(), tenant_context(tenant, origin="job", writes=True, request_id=request_id):
         job.function(**arguments)
 

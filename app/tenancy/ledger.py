@@ -57,6 +57,11 @@ class Ledger:
         with self._engine.begin() as connection:
             connection.execute(
                 insert(AuditRow).values(
-                    at=utcnow(), tenant_id=tenant_id, other_tenant_id=other, kind=kind, actor=actor, detail=detail
+                    at=utcnow(),
+                    tenant_id=tenant_id,
+                    other_tenant_id=other,
+                    kind=kind,
+                    actor=actor,
+                    detail=detail,
                 )
             )

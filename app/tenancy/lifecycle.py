@@ -30,14 +30,21 @@ if TYPE_CHECKING:
 LOCKS = 64
 STAMP = "INSERT INTO stamp (id, tenant_id, epoch, version) VALUES (1, ?, ?, 1)"
 
+# What modules bring to the life of a tenant; each of these runs inside the tenant's context, and the caller commits.
 _planters: list[Callable[[str], None]] = []
+owner_makers: list[Callable[[str, str, str | None], str | None]] = []
+counts: dict[str, Callable[[], int]] = {}
 
 
-def plants(planter: Callable[[str], None]) -> Callable[[str], None]:
-    """Have `planter` called with the tenant's name, inside its context, when a tenant is made; the caller commits."""
+def plants(planter: Callable[[str], None]) -> None:
+    """Have `planter` called with the tenant's name when a tenant is made."""
     if planter not in _planters:
         _planters.append(planter)
-    return planter
+
+
+def makes_owners(maker: Callable[[str, str, str | None], str | None]) -> None:
+    """Have `maker(email, name, password)` add a tenant's first owner; it returns a set-up token when it got no password."""
+    owner_makers[:] = [maker]
 
 
 class Lifecycle:
@@ -64,7 +71,9 @@ class Lifecycle:
         own = f"{slug}.{self._tenancy.config.base_domain}"
         hosts = tuple(dict.fromkeys([*(names.host(domain) for domain in domains), own]))
         if self._tenancy.config.platform_host in hosts:
-            raise InvalidName(f"{self._tenancy.config.platform_host} is the platform's own host; give another domain.")
+            raise InvalidName(
+                f"{self._tenancy.config.platform_host} is the platform's own host; give another domain."
+            )
         # A few locks that many slugs share, so that ten thousand tenants do not leave ten thousand files.
         with file_lock(self._tenancy.config.instance / "locks" / f"create-{crc32(slug.encode()) % LOCKS}"):
             tenant = self._reserve(slug, name.strip() or slug, hosts, tier, hidden)
@@ -108,7 +117,9 @@ class Lifecycle:
             raise Refused(f"There is no tenant {slug!r}. `freehold tenants list` shows those there are.")
         return tenant
 
-    def _reserve(self, slug: str, name: str, hosts: tuple[str, ...], tier: str, hidden: bool) -> ResolvedTenant:
+    def _reserve(
+        self, slug: str, name: str, hosts: tuple[str, ...], tier: str, hidden: bool
+    ) -> ResolvedTenant:
         with self._tenancy.engines["registry"].begin() as registry:
             existing = registry.execute(select(Tenant.id, Tenant.state).where(Tenant.slug == slug)).first()
             if existing is not None and existing.state != "provisioning":
@@ -145,11 +156,15 @@ class Lifecycle:
     def _tier(self, registry: EngineConnection, tier: str) -> str:
         wanted = tier or self._tenancy.registry.settings().get("default_tier", "standard")
         if registry.scalar(select(func.count()).select_from(Tier).where(Tier.name == wanted)) == 0:
-            raise Refused(f"There is no tier {wanted!r}. The tiers are: {', '.join(registry.scalars(select(Tier.name)))}.")
+            raise Refused(
+                f"There is no tier {wanted!r}. The tiers are: {', '.join(registry.scalars(select(Tier.name)))}."
+            )
         return wanted
 
     def _refuse_taken(self, registry: EngineConnection, hosts: tuple[str, ...], tenant_id: str) -> None:
-        taken = registry.scalars(select(Domain.host).where(Domain.host.in_(hosts), Domain.tenant_id != tenant_id)).all()
+        taken = registry.scalars(
+            select(Domain.host).where(Domain.host.in_(hosts), Domain.tenant_id != tenant_id)
+        ).all()
         if taken:
             raise Refused(f"The domain {taken[0]} belongs to another tenant.")
 

@@ -10,9 +10,7 @@ import idna
 from app.tenancy.errors import InvalidName
 
 RESERVED = frozenset(
-    "admin api app assets autoconfig autodiscover cdn console dns files ftp help imap live localhost mail mx ns ns1 ns2 "
-    "operator platform pop postmaster public registry root sign-in smtp static status support system test tenant tenants "
-    "webmail www".split()
+    ["admin", "api", "app", "assets", "autoconfig", "autodiscover", "cdn", "console", "dns", "files", "ftp", "help", "imap", "live", "localhost", "mail", "mx", "ns", "ns1", "ns2", "operator", "platform", "pop", "postmaster", "public", "registry", "root", "sign-in", "smtp", "static", "status", "support", "system", "test", "tenant", "tenants", "webmail", "www"]
 )
 _SLUG = re.compile(r"[a-z](?:[a-z0-9]|-(?!-)){0,61}[a-z0-9]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -54,7 +52,9 @@ def _refuse_mixed_scripts(text: str, label: str) -> None:
     scripts = {unicodedata.name(letter, "?").split()[0] for letter in label if letter.isalpha()}
     # Japanese mixes its scripts in honest names (UTS 39, highly restrictive profile).
     if len(scripts - {"CJK", "HIRAGANA", "KATAKANA"}) + bool(scripts & {"CJK", "HIRAGANA", "KATAKANA"}) > 1:
-        raise InvalidName(f"{text!r} mixes alphabets and could be taken for another name; use one alphabet in each part.")
+        raise InvalidName(
+            f"{text!r} mixes alphabets and could be taken for another name; use one alphabet in each part."
+        )
 
 
 def request_host(header: str) -> str | None:

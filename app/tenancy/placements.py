@@ -29,7 +29,9 @@ _ID = re.compile(r"[0-9a-f]{32}")
 class Placements:
     """The folders and files of the tenants of one installation."""
 
-    def __init__(self, root: Path, keys: Keys, ledger: Ledger, registry: Registry, registry_engine: Engine) -> None:
+    def __init__(
+        self, root: Path, keys: Keys, ledger: Ledger, registry: Registry, registry_engine: Engine
+    ) -> None:
         self._root = root
         self._keys = keys
         self._ledger = ledger
@@ -79,7 +81,9 @@ class Placements:
         path = self.file(tenant_id)
         self._refuse_links(path)
         try:
-            connection = connect(path, self._keys.database_key(tenant_id), guarded=guarded, max_bytes=max_bytes)
+            connection = connect(
+                path, self._keys.database_key(tenant_id), guarded=guarded, max_bytes=max_bytes
+            )
         except driver.OperationalError as error:
             raise DatabaseUnreadable(f"{path.name} of {tenant_id} cannot be opened: {error}.") from None
         except driver.DatabaseError as error:
@@ -137,7 +141,9 @@ class Placements:
             except driver.OperationalError:
                 connection.close()
             if time.monotonic() > deadline:
-                raise Refused("The tenant's file stayed in use for 10 s. Stop what holds it open (an import, a shell) and try again.")
+                raise Refused(
+                    "The tenant's file stayed in use for 10 s. Stop what holds it open (an import, a shell) and try again."
+                )
             time.sleep(0.05)
 
     def _place(self, tenant_id: str, placement: str) -> None:
@@ -145,7 +151,9 @@ class Placements:
             connection.execute(
                 update(Tenant)
                 .where(Tenant.id == tenant_id)
-                .values(placement=placement, generation=Tenant.generation + (1 if placement == "sealed" else 0))
+                .values(
+                    placement=placement, generation=Tenant.generation + (1 if placement == "sealed" else 0)
+                )
             )
 
     def _refuse_broken(self, tenant: ResolvedTenant) -> None:
@@ -161,7 +169,9 @@ class Placements:
         # lstat alone: closing a descriptor of a database file would drop this process's locks on it.
         for part in (path, path.parent, path.parent.parent):
             if part.is_symlink():
-                raise DatabaseUnreadable(f"{part} is a symbolic link; a tenant's data must lie in its own folder.")
+                raise DatabaseUnreadable(
+                    f"{part} is a symbolic link; a tenant's data must lie in its own folder."
+                )
         if not os.path.lexists(path):
             raise DatabaseUnreadable(f"{path} is missing.")
 
@@ -171,4 +181,6 @@ class Placements:
         except driver.DatabaseError as error:
             raise DatabaseUnreadable(f"The file of {tenant_id} carries no stamp: {error}.") from None
         if row is None or row[0] != tenant_id:
-            raise DatabaseUnreadable(f"The file in the place of {tenant_id} carries the stamp of {row and row[0]}.")
+            raise DatabaseUnreadable(
+                f"The file in the place of {tenant_id} carries the stamp of {row and row[0]}."
+            )

@@ -182,7 +182,9 @@ class TenantPool(Pool):
                     self.counters.interrupts += 1
 
 
-def refuse_wrong_tenant(connection: Connection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+def refuse_wrong_tenant(
+    connection: Connection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
+) -> None:
     """Raise `WrongTenant` when a connection is handed out in the context of another tenant than it was opened for."""
     scope = current_scope()
     current = scope.tenant.id if scope and scope.tenant else "none"
@@ -194,5 +196,3 @@ def _set_mode(record: ConnectionPoolEntry, writes: bool) -> None:
     if record.info["writes"] is not writes and record.dbapi_connection is not None:
         record.dbapi_connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
         record.info["writes"] = writes
-
-

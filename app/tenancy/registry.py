@@ -39,7 +39,9 @@ class Tenant(RegistryModel):
 
     __tablename__ = "tenant"
 
-    id: Mapped[str] = mapped_column(primary_key=True)  # 32 hex digits, random, never user text: it names the folder
+    id: Mapped[str] = mapped_column(
+        primary_key=True
+    )  # 32 hex digits, random, never user text: it names the folder
     slug: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     state: Mapped[str] = mapped_column(default="provisioning", index=True)
@@ -131,7 +133,7 @@ class Registry:
             except KeyError:
                 pass
             row = connection.execute(
-                f"{_TENANT} JOIN domain ON domain.tenant_id = tenant.id WHERE domain.host = ?",  # noqa: S608
+                f"{_TENANT} JOIN domain ON domain.tenant_id = tenant.id WHERE domain.host = ?",
                 (host,),
             ).fetchone()
             # Unknown names are not kept: anybody can invent them.
@@ -159,7 +161,7 @@ class Registry:
             with self._lock:
                 connection = self._current()
                 rows = connection.execute(
-                    f"{_TENANT} WHERE tenant.state IN ({marks}) AND tenant.slug > ? ORDER BY tenant.slug LIMIT 1000",  # noqa: S608
+                    f"{_TENANT} WHERE tenant.state IN ({marks}) AND tenant.slug > ? ORDER BY tenant.slug LIMIT 1000",
                     (*chosen, last),
                 ).fetchall()
                 batch = [self._resolved(connection, row) for row in rows]
@@ -186,7 +188,7 @@ class Registry:
     def _one(self, condition: str, value: str) -> ResolvedTenant | None:
         with self._lock:
             connection = self._current()
-            row = connection.execute(f"{_TENANT} WHERE {condition}", (value,)).fetchone()  # noqa: S608
+            row = connection.execute(f"{_TENANT} WHERE {condition}", (value,)).fetchone()
             return None if row is None else self._resolved(connection, row)
 
     def _current(self) -> Connection:
@@ -202,7 +204,8 @@ class Registry:
 
     def _resolved(self, connection: Connection, row: tuple[Any, ...]) -> ResolvedTenant:
         hosts = connection.execute(
-            "SELECT host, is_primary FROM domain WHERE tenant_id = ? ORDER BY is_primary DESC, created_at", (row[0],)
+            "SELECT host, is_primary FROM domain WHERE tenant_id = ? ORDER BY is_primary DESC, created_at",
+            (row[0],),
         ).fetchall()
         tenant_id, slug, name, state, reason, tier, max_users, max_bytes, placement, generation, schema = row
         return ResolvedTenant(

@@ -91,12 +91,16 @@ def touch_version(table: str) -> None:
 
 
 def _triggers(connection: Connection) -> dict[str, tuple[str, str]]:
-    rows = connection.execute("SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
+    rows = connection.execute(
+        "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'"
+    ).fetchall()
     return {name: (table, sql) for name, table, sql in rows}
 
 
 def _restore_triggers(connection: Connection, before: dict[str, tuple[str, str]]) -> None:
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
+    tables = {
+        row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    }
     present = _triggers(connection)
     for name, (table, sql) in before.items():
         if name not in present and table in tables:
@@ -114,7 +118,13 @@ class Schema:
     """The schema of the tenants' files, as the code wants it and as the registry knows it."""
 
     def __init__(
-        self, instance: Path, home: Path, keys: Keys, placements: Placements, ledger: Ledger, engines: dict[str, Engine]
+        self,
+        instance: Path,
+        home: Path,
+        keys: Keys,
+        placements: Placements,
+        ledger: Ledger,
+        engines: dict[str, Engine],
     ) -> None:
         self._instance = instance
         self._home = home
@@ -159,7 +169,9 @@ class Schema:
                     migrate(connection, "tenant")
                 finally:
                     connection.close()
-            except Exception as error:  # whatever a migration raises, this tenant is parked and the others go on
+            except (
+                Exception
+            ) as error:  # whatever a migration raises, this tenant is parked and the others go on
                 self._note(tenant, "parked", str(error))
                 return False
             self._note(tenant, "done", "")
@@ -194,12 +206,23 @@ class Schema:
             changed = ledger.execute(
                 update(MigrationRun)
                 .where(MigrationRun.tenant_id == tenant.id)
-                .values(target=self.head, state=state, error=error, at=utcnow(), attempts=MigrationRun.attempts + 1)
+                .values(
+                    target=self.head,
+                    state=state,
+                    error=error,
+                    at=utcnow(),
+                    attempts=MigrationRun.attempts + 1,
+                )
             )
             if not changed.rowcount:
                 ledger.execute(
                     insert(MigrationRun).values(
-                        tenant_id=tenant.id, target=self.head, state=state, error=error, at=utcnow(), attempts=1
+                        tenant_id=tenant.id,
+                        target=self.head,
+                        state=state,
+                        error=error,
+                        at=utcnow(),
+                        attempts=1,
                     )
                 )
 
@@ -231,8 +254,8 @@ def migrate_central(path: Path, key: bytes, tree: str) -> None:
 
 def _current(connection: Connection) -> tuple[str, ...]:
     try:
-        return tuple(sorted(row[0] for row in connection.execute("SELECT version_num FROM alembic_version").fetchall()))
+        return tuple(
+            sorted(row[0] for row in connection.execute("SELECT version_num FROM alembic_version").fetchall())
+        )
     except driver.OperationalError:
         return ()
-
-

@@ -25,7 +25,13 @@ def upgrade() -> None:
         [
             {"name": "standard", "label": "Standard", "max_users": 50, "max_bytes": 10 * GIB, "position": 1},
             {"name": "premium", "label": "Premium", "max_users": 200, "max_bytes": 50 * GIB, "position": 2},
-            {"name": "enterprise", "label": "Enterprise", "max_users": None, "max_bytes": None, "position": 3},
+            {
+                "name": "enterprise",
+                "label": "Enterprise",
+                "max_users": None,
+                "max_bytes": None,
+                "position": 3,
+            },
         ],
     )
     op.create_table(
@@ -66,7 +72,11 @@ def upgrade() -> None:
         "operator_session",
         sa.Column("token_hash", sa.String, primary_key=True),
         sa.Column(
-            "operator_id", sa.Integer, sa.ForeignKey("operator.id", ondelete="CASCADE"), nullable=False, index=True
+            "operator_id",
+            sa.Integer,
+            sa.ForeignKey("operator.id", ondelete="CASCADE"),
+            nullable=False,
+            index=True,
         ),
         sa.Column("csrf", sa.String, nullable=False),
         sa.Column("created_at", sa.Integer, nullable=False),

@@ -43,7 +43,13 @@ def test_opening_never_creates_a_file(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "statement",
-    ["ATTACH DATABASE ':memory:' AS other", "VACUUM", "PRAGMA rekey = 'x'", "PRAGMA writable_schema = ON", "SELECT load_extension('x')"],
+    [
+        "ATTACH DATABASE ':memory:' AS other",
+        "VACUUM",
+        "PRAGMA rekey = 'x'",
+        "PRAGMA writable_schema = ON",
+        "SELECT load_extension('x')",
+    ],
 )
 def test_a_guarded_connection_denies_what_could_reach_another_file(path: Path, statement: str):
     connection = connect(path, KEY, guarded=True)
@@ -66,7 +72,9 @@ def read_half(path: Path, cursor_class: type) -> tuple[int, int]:
     half_read.fetchone()
     reader.rollback()
     writer.execute("INSERT INTO row VALUES (99)")
-    counts = tuple(c.cursor(cursor_class).execute("SELECT count(*) FROM row").fetchone()[0] for c in (reader, writer))
+    counts = tuple(
+        c.cursor(cursor_class).execute("SELECT count(*) FROM row").fetchone()[0] for c in (reader, writer)
+    )
     half_read.close()
     reader.close()
     writer.close()

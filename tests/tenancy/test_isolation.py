@@ -169,7 +169,9 @@ def addresses(app, tenancy, rule: Rule) -> list[str]:
     found = [rule.rule]
     for argument in sorted(rule.arguments):
         found = [
-            re.sub(rf"<(?:[a-z]+:)?{argument}>", str(value), address) for address in found for value in values[argument]
+            re.sub(rf"<(?:[a-z]+:)?{argument}>", str(value), address)
+            for address in found
+            for value in values[argument]
         ]
     return found
 
@@ -227,7 +229,9 @@ def test_no_route_shows_or_changes_alpha_for_whoever_stands_at_beta(
             for method in sorted(rule.methods - {"OPTIONS"}):
                 for browser in (stranger, carrier):
                     carrier.set_cookie("freehold", cookie.value, domain="beta.localhost")
-                    answer = browser.open(address, method=method, data={"title": "planted"} if method == "POST" else None)
+                    answer = browser.open(
+                        address, method=method, data={"title": "planted"} if method == "POST" else None
+                    )
                     walked += 1
                     where = f"{method} {address} ({rule.endpoint}) by {'stranger' if browser is stranger else 'carrier'}"
                     assert CANARY["alpha"] not in answer.text, where
@@ -243,7 +247,10 @@ def test_no_route_shows_or_changes_alpha_for_whoever_stands_at_beta(
     assert (digest(tenancy, alpha), digest(tenancy, beta)) == before
     with app.app_context():
         meetings = db.session.scalars(select(AuditRow).where(AuditRow.kind == "foreign_cookie")).all()
-    assert {(row.tenant_id, row.other_tenant_id) for row in meetings} <= {(beta.id, alpha.id), (alpha.id, beta.id)}
+    assert {(row.tenant_id, row.other_tenant_id) for row in meetings} <= {
+        (beta.id, alpha.id),
+        (alpha.id, beta.id),
+    }
     assert 1 <= len(meetings) <= 3, "one row a minute, however often the cookie comes"
 
 
@@ -265,7 +272,9 @@ def test_the_owner_of_beta_reaches_nothing_of_alpha_by_id(app, tenancy, canaries
 
 def test_nobody_of_a_tenant_enters_the_console(app, canaries, alpha, signed_in, platform):
     member = signed_in(alpha)
-    platform.set_cookie("freehold", member.get_cookie("freehold", domain="alpha.localhost").value, domain="platform.localhost")
+    platform.set_cookie(
+        "freehold", member.get_cookie("freehold", domain="alpha.localhost").value, domain="platform.localhost"
+    )
     for rule in list(rules(app)):
         if ROUTES[rule.endpoint] != OPERATOR:
             continue

@@ -44,7 +44,7 @@ def perform(app):
 def test_a_job_runs_in_the_context_of_the_tenant_that_sealed_it(envelope_of, perform, alpha, beta):
     for tenant in (alpha, beta):
         perform(json.loads(json.dumps(envelope_of(tenant, page=7))))
-    assert SEEN == [(alpha.id, "job", True, {"page": 7}), (beta.id, "job", True, {"page": 7})]
+    assert [(alpha.id, "job", True, {"page": 7}), (beta.id, "job", True, {"page": 7})] == SEEN
 
 
 def test_a_job_starts_from_an_empty_context_and_leaves_none(envelope_of, perform, in_tenant, alpha, beta):
@@ -109,8 +109,14 @@ def _not_ascii(envelope, other):
     envelope["mac"] = "é"
 
 
-FORGERIES = [value for name, value in list(globals().items()) if name.startswith("_") and callable(value)
-             and getattr(value, "__code__", None) and value.__code__.co_varnames[:2] == ("envelope", "other")]
+FORGERIES = [
+    value
+    for name, value in list(globals().items())
+    if name.startswith("_")
+    and callable(value)
+    and getattr(value, "__code__", None)
+    and value.__code__.co_varnames[:2] == ("envelope", "other")
+]
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)

@@ -11,7 +11,6 @@ from app.tenancy import tenant_context
 from app.tenancy.errors import InvalidName, Refused
 
 
-
 def test_a_new_tenant_is_active_with_file_key_and_domains(app, tenancy):
     with app.app_context():
         tenant = tenancy.lifecycle.create("gamma", "Gamma Guild", domains=("www.gamma.example",))
@@ -82,7 +81,9 @@ KILLED = textwrap.dedent(
 @pytest.mark.parametrize("where", ["_build", "furnish", "_activate"])
 def test_kill_9_half_way_and_again_leaves_no_half_made_tenant(app, tenancy, home, client_for, where):
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED], check=False, env={**os.environ, "FREEHOLD_HOME": str(home), "DIE_AT": where}
+        [sys.executable, "-c", KILLED],
+        check=False,
+        env={**os.environ, "FREEHOLD_HOME": str(home), "DIE_AT": where},
     )
     assert killed.returncode == -signal.SIGKILL
     half = tenancy.registry.by_slug("gamma")

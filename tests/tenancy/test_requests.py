@@ -13,7 +13,9 @@ def get(app, host: str, path: str = "/", **headers: str):
     return app.test_client(use_cookies=False).get(path, headers={"Host": host, **headers})
 
 
-@pytest.mark.parametrize("host", ["alpha.localhost", "ALPHA.localhost", "alpha.localhost:8000", "Alpha.LocalHost:80"])
+@pytest.mark.parametrize(
+    "host", ["alpha.localhost", "ALPHA.localhost", "alpha.localhost:8000", "Alpha.LocalHost:80"]
+)
 def test_a_known_host_is_found_whatever_its_case_and_port(app, alpha, host):
     assert alpha.name in get(app, host).text
 
@@ -54,10 +56,22 @@ def test_two_host_headers_are_no_host(app, alpha):
 
 
 @pytest.mark.parametrize(
-    "header", ["X-Forwarded-Host", "X-Original-Host", "Forwarded", "X-Host", "X-Forwarded-Server", "X-Http-Host-Override"]
+    "header",
+    [
+        "X-Forwarded-Host",
+        "X-Original-Host",
+        "Forwarded",
+        "X-Host",
+        "X-Forwarded-Server",
+        "X-Http-Host-Override",
+    ],
 )
 def test_forwarding_headers_change_nothing(app, alpha, beta, header):
-    answer = get(app, "alpha.localhost", **{header: "host=beta.localhost" if header == "Forwarded" else "beta.localhost"})
+    answer = get(
+        app,
+        "alpha.localhost",
+        **{header: "host=beta.localhost" if header == "Forwarded" else "beta.localhost"},
+    )
     assert alpha.name in answer.text
     assert beta.name not in answer.text
 

@@ -19,7 +19,11 @@ KEY = bytes(32)
 
 @pytest.mark.parametrize(
     ("tree", "metadata"),
-    [("tenant", TenantModel.metadata), ("registry", RegistryModel.metadata), ("ledger", LedgerModel.metadata)],
+    [
+        ("tenant", TenantModel.metadata),
+        ("registry", RegistryModel.metadata),
+        ("ledger", LedgerModel.metadata),
+    ],
 )
 def test_migrations_make_what_the_models_say(app, tmp_path: Path, tree: str, metadata: sa.MetaData):
     connection = connect(tmp_path / "a.sqlite3", KEY, create=True)
@@ -31,7 +35,9 @@ def test_migrations_make_what_the_models_say(app, tmp_path: Path, tree: str, met
             bound,
             opts={
                 "compare_type": False,
-                "include_object": lambda thing, name, kind, *_: not (kind == "table" and (name in ours or "_fts" in name)),
+                "include_object": lambda thing, name, kind, *_: (
+                    not (kind == "table" and (name in ours or "_fts" in name))
+                ),
             },
         )
         assert compare_metadata(context, metadata) == []
@@ -39,11 +45,17 @@ def test_migrations_make_what_the_models_say(app, tmp_path: Path, tree: str, met
 
 
 def test_every_owner_has_one_labelled_head():
-    assert {head.rsplit("_", 1)[0] for head in heads("tenant")} >= {"tenancy", "accounts", "branding", "content", "facilities"}
+    assert {head.rsplit("_", 1)[0] for head in heads("tenant")} >= {
+        "tenancy",
+        "accounts",
+        "branding",
+        "content",
+        "facilities",
+    }
     assert len(heads("registry")) == len(heads("ledger")) == 1
 
 
-MIGRATION = '''
+MIGRATION = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -55,9 +67,9 @@ def upgrade():
     with op.batch_alter_table("parent") as batch:
         batch.add_column(sa.Column("colour", sa.String, nullable=False, server_default="green"))
         batch.alter_column("name", new_column_name="name", existing_type=sa.String, nullable=False)
-'''
+"""
 
-FIRST = '''
+FIRST = """
 from alembic import op
 
 revision = "trial_0001"
@@ -71,7 +83,7 @@ def upgrade():
     op.execute("CREATE VIRTUAL TABLE parent_fts USING fts5(name, content='parent', content_rowid='id')")
     op.execute("CREATE TRIGGER parent_ai AFTER INSERT ON parent BEGIN INSERT INTO parent_fts(rowid, name) VALUES (new.id, new.name); END")
     op.execute("CREATE TRIGGER parent_bu AFTER UPDATE ON parent BEGIN SELECT 1; END")
-'''
+"""
 
 
 @pytest.fixture
@@ -88,7 +100,9 @@ def full_file(trial: Path, tmp_path: Path):
     """A file with parents, children, a search table and triggers, one migration behind."""
     connection = connect(tmp_path / "full.sqlite3", KEY, create=True)
     migrate(connection, "trial", trial.parent)
-    connection.executemany("INSERT INTO parent (id, name) VALUES (?, ?)", [(n, f"name {n}") for n in range(1, 101)])
+    connection.executemany(
+        "INSERT INTO parent (id, name) VALUES (?, ?)", [(n, f"name {n}") for n in range(1, 101)]
+    )
     connection.executemany("INSERT INTO child (parent_id) VALUES (?)", [(n % 100 + 1,) for n in range(500)])
     (trial / "0002.py").write_text(MIGRATION)
     yield connection
@@ -99,8 +113,12 @@ def counts(connection) -> dict[str, int]:
     return {
         "parents": connection.execute("SELECT count(*) FROM parent").fetchone()[0],
         "children": connection.execute("SELECT count(*) FROM child").fetchone()[0],
-        "found": connection.execute("SELECT count(*) FROM parent_fts WHERE parent_fts MATCH 'name'").fetchone()[0],
-        "triggers": connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'").fetchone()[0],
+        "found": connection.execute(
+            "SELECT count(*) FROM parent_fts WHERE parent_fts MATCH 'name'"
+        ).fetchone()[0],
+        "triggers": connection.execute(
+            "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'"
+        ).fetchone()[0],
     }
 
 
@@ -184,7 +202,9 @@ def test_a_failed_migration_leaves_the_file_as_it_was(full_file, trial):
     with pytest.raises(sa.exc.OperationalError):
         migrate(full_file, "trial", trial.parent)
     assert counts(full_file) == before
-    assert "colour" not in str(full_file.execute("SELECT sql FROM sqlite_schema WHERE name = 'parent'").fetchall())
+    assert "colour" not in str(
+        full_file.execute("SELECT sql FROM sqlite_schema WHERE name = 'parent'").fetchall()
+    )
 
 
 def test_the_check_over_all_tenants_opens_no_file(app, tenancy, alpha, beta, runner):

@@ -1,0 +1,46 @@
+"""`freehold users`: the people of one organisation."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from flask.cli import with_appcontext
+from sqlalchemy import select
+
+from app.accounts.models import User
+from app.tenancy import db, tenant_context
+from app.tenancy.cli import known
+
+
+@click.group("users")
+def cli() -> None:
+    """The people of one organisation."""
+
+
+@cli.command("list")
+@click.argument("slug")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@with_appcontext
+def list_users(slug: str, as_json: bool) -> None:
+    """List who may sign in at SLUG."""
+    with tenant_context(known(slug), writes=False):
+        people = [described(user) for user in db.session.scalars(select(User).order_by(User.email))]
+    if as_json:
+        click.echo(json.dumps(people))
+        return
+    for person in people:
+        click.echo("{email:<40} {role:<8} {state:<8} {name}".format(**person))
+
+
+def described(user: User) -> dict[str, object]:
+    """Return what a list says about a person."""
+    return {
+        "id": user.id,
+        "email": user.email,
+        "name": user.name,
+        "role": user.role,
+        "state": user.state,
+        "set_up": user.password_hash is not None,
+        "created_at": user.created_at.isoformat(),
+    }

@@ -1,0 +1,125 @@
+"""The desk's settings: how the organisation presents itself, and what its plan holds."""
+
+from __future__ import annotations
+
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+)
+from werkzeug.wrappers import Response as AnyResponse
+
+from app.accounts import User, flash, owner_required
+from app.branding.example import drawn
+from app.branding.forms import SettingsForm
+from app.branding.logo import prepared
+from app.branding.models import Site, current_site
+from app.branding.presets import PRESETS
+from app.facilities import settings, storage
+from app.tenancy import current_tenant, db
+from app.tenancy.errors import Refused
+from app.tenancy.lifecycle import plants
+from app.tenancy.registry import Tenant, Tier
+
+blueprint = Blueprint("settings", __name__, url_prefix="/desk/settings")
+
+
+def init_app(app: Flask) -> None:
+    """Open the settings, and give new organisations what the operator set for them."""
+    app.register_blueprint(blueprint)
+    plants(plant)
+
+
+def plant(name: str) -> None:
+    """Give a new tenant called `name` the platform's language and time zone; the caller commits."""
+    site = Site.mine()
+    site.name = name
+    site.speak(settings.text("default_language"), settings.text("default_time_zone"))
+
+
+@blueprint.get("/")
+@owner_required
+def show() -> Response:
+    """Show what holds now."""
+    return settings_page(SettingsForm(current_site()))
+
+
+@blueprint.post("/")
+@owner_required
+def save() -> AnyResponse:
+    """Take what was changed, all of it or nothing."""
+    form = SettingsForm(current_site())
+    if not form.validate():
+        return settings_page(form, 422)
+    # A picture takes long to read, so the lock that looking up the session took is given back first.
+    db.session.commit()
+    try:
+        picture = prepared(form.logo.data.stream) if form.logo.data else None
+        apply(form, picture)
+    except Refused as refusal:
+        db.session.rollback()
+        form.form_errors.append(refusal.advice)
+        return settings_page(form, 422)
+    db.session.commit()
+    tell_registry()
+    flash("success", "Saved. Your site shows it from now on.")
+    return redirect("/desk/settings/", 303)
+
+
+@blueprint.get("/example.svg")
+@owner_required
+def example() -> Response:
+    """Draw a small page in two colours, so that they can be judged before they are taken."""
+    try:
+        picture = drawn(request.args.get("brand", ""), request.args.get("accent", ""))
+    except Refused:
+        abort(404)
+    return Response(picture, mimetype="image/svg+xml")
+
+
+def apply(form: SettingsForm, picture: bytes | None) -> None:
+    """Put what the form holds into the site's row."""
+    site = Site.mine()
+    site.rename(form.name.data, form.tagline.data)
+    site.speak(form.language.data, form.time_zone.data)
+    site.recolour(*form.colours, form.scheme.data)
+    site.sign_off(form.footer.data)
+    if picture:
+        site.set_logo(storage.put(picture))
+    elif form.remove_logo.data:
+        site.set_logo(None)
+
+
+def tell_registry() -> None:
+    """Carry the name to the registry, in a transaction of its own; the next save mends what was cut short."""
+    name = current_site().name
+    if current_tenant().name != name:
+        tenant = db.session.get(Tenant, current_tenant().id) or abort(404)
+        tenant.name = name
+        db.session.commit()
+
+
+def settings_page(form: SettingsForm, status: int = 200) -> Response:
+    """Show the form, the domains, and what the plan holds."""
+    tenant = current_tenant()
+    site = db.session.get(Site, 1)
+    if not form.is_submitted():
+        form.footer.data = site.footer if site else ""
+    tier = db.session.get(Tier, tenant.tier)
+    page = render_template(
+        "branding/desk/settings.html",
+        form=form,
+        presets=PRESETS,
+        tenant=tenant,
+        address=current_app.config["FREEHOLD"].address,
+        plan=tier.label if tier else tenant.tier,
+        people=User.count(),
+        stored=storage.used_bytes(),
+    )
+    return make_response(page, status)

@@ -1,0 +1,86 @@
+"""`freehold operators`: those who may open the console. Passwords never stand on a command line."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+
+import click
+from flask.cli import with_appcontext
+from sqlalchemy import select
+
+from app.accounts.passwords import LONGEST, SHORTEST, hash_password
+from app.console import operators
+from app.tenancy import db, platform_context
+from app.tenancy.errors import Refused
+from app.tenancy.registry import Operator
+
+
+@click.group("operators")
+def cli() -> None:
+    """Those who run the platform and may open the console."""
+
+
+@cli.command("create")
+@click.argument("email")
+@click.option("--name", default="", help="As it is shown on the console.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input; without it one is made.")
+@with_appcontext
+def create(email: str, name: str, password_stdin: bool) -> None:
+    """Add an operator, and print the password that was made."""
+    password = chosen_password(password_stdin)
+    hashed = hash_password(password)
+    with platform_context():
+        operators.create(email, hashed, name)
+        db.session.commit()
+    tell(f"{email} may open the console.", password, password_stdin)
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@with_appcontext
+def list_operators(as_json: bool) -> None:
+    """List the operators."""
+    with platform_context(writes=False):
+        people = [
+            {"id": one.id, "email": one.email, "name": one.name, "created_at": one.created_at.isoformat()}
+            for one in db.session.scalars(select(Operator).order_by(Operator.email))
+        ]
+    if as_json:
+        click.echo(json.dumps(people))
+        return
+    for person in people:
+        click.echo("{email:<40} {name}".format(**person))
+
+
+@cli.command("reset")
+@click.argument("email")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input; without it one is made.")
+@with_appcontext
+def reset(email: str, password_stdin: bool) -> None:
+    """Give an operator a new password and sign them out everywhere."""
+    password = chosen_password(password_stdin)
+    hashed = hash_password(password)
+    with platform_context():
+        operator = operators.by_email(email)
+        if operator is None:
+            raise Refused(f"There is no operator {email!r}. `freehold operators list` shows those there are.")
+        operators.set_password(operator, hashed)
+        db.session.commit()
+    tell(f"{email} has a new password and is signed out everywhere.", password, password_stdin)
+
+
+def chosen_password(from_stdin: bool) -> str:
+    """Read the password from standard input, or make one of 20 characters."""
+    if not from_stdin:
+        return secrets.token_urlsafe(15)
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise click.UsageError(f"The password must have {SHORTEST} to {LONGEST} characters.")
+    return password
+
+
+def tell(what: str, password: str, was_given: bool) -> None:
+    """Say what was done, and the password once if nobody knows it yet."""
+    click.echo(what if was_given else f"{what} Password: {password}")

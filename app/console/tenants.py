@@ -1,0 +1,121 @@
+"""What the console reads of the tenants: registry and ledger alone, so ten thousand cost no open file."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, not_, or_, select
+from sqlalchemy.orm import selectinload
+
+from app.tenancy import db, utcnow
+from app.tenancy.ledger import AuditRow, MigrationRun
+from app.tenancy.registry import STATES, Domain, Tenant
+
+MOST_PROBLEMS = 25
+SETTLING = timedelta(minutes=10)  # that a tenant may take to be made
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A tenant that needs a look: what is wrong and what to do."""
+
+    tenant: Tenant
+    what: str
+    advice: str
+
+
+def counts() -> dict[str, int]:
+    """Return how many tenants there are in each state."""
+    rows = db.session.execute(select(Tenant.state, func.count()).where(not_(Tenant.hidden)).group_by(Tenant.state))
+    found = {row[0]: row[1] for row in rows}
+    return {state: found.get(state, 0) for state in STATES}
+
+
+def troubled() -> ColumnElement[bool]:
+    """Return, as SQL, whether a tenant stands other than it should."""
+    stuck = and_(Tenant.state == "provisioning", Tenant.created_at < utcnow() - SETTLING)
+    return or_(Tenant.state == "suspended", stuck, Tenant.placement != "ready")
+
+
+def listed(search: str, state: str) -> Select[tuple[Tenant]]:
+    """Select the tenants that match, those in trouble first, then by name."""
+    rows = select(Tenant).where(not_(Tenant.hidden)).options(selectinload(Tenant.domains), selectinload(Tenant.tier))
+    if state in STATES:
+        rows = rows.where(Tenant.state == state)
+    if search:
+        by_host = select(Domain.tenant_id).where(Domain.host.contains(search.lower(), autoescape=True))
+        rows = rows.where(
+            or_(
+                Tenant.slug.contains(search.lower(), autoescape=True),
+                Tenant.name.icontains(search, autoescape=True),
+                Tenant.id.in_(by_host),
+            )
+        )
+    return rows.order_by(case((troubled(), 0), else_=1), Tenant.slug)
+
+
+def newest(number: int) -> Sequence[Tenant]:
+    """Return the tenants made last."""
+    rows = select(Tenant).where(not_(Tenant.hidden)).options(selectinload(Tenant.domains))
+    return db.session.scalars(rows.order_by(Tenant.created_at.desc()).limit(number)).all()
+
+
+def problems() -> list[Problem]:
+    """Return what needs a look, at most 25, the gravest first."""
+    parked = select(MigrationRun).where(MigrationRun.state == "parked").limit(MOST_PROBLEMS)
+    errors = {run.tenant_id: run.error for run in db.session.scalars(parked)}
+    rows = (
+        select(Tenant)
+        .where(not_(Tenant.hidden), or_(troubled(), Tenant.id.in_(errors)))
+        .options(selectinload(Tenant.domains))
+    )
+    tenants = db.session.scalars(rows.order_by(Tenant.slug).limit(MOST_PROBLEMS)).all()
+    return sorted(
+        (explained(tenant, errors) for tenant in tenants),
+        key=lambda problem: problem.tenant.state == "suspended",
+    )
+
+
+def explained(tenant: Tenant, parked: dict[str, str]) -> Problem:
+    """Say what is wrong with a tenant, and what to do about it."""
+    if tenant.id in parked:
+        return Problem(
+            tenant,
+            f"Its data could not be brought up to date: {parked[tenant.id] or 'no reason was given'}",
+            f"Mend the cause, then run freehold migrate --tenant {tenant.slug}.",
+        )
+    if tenant.placement != "ready":
+        return Problem(
+            tenant, "Sealed: its data is being moved or restored.", "If that lasts, see the log of the mover."
+        )
+    if tenant.state == "provisioning":
+        return Problem(
+            tenant,
+            "Its creation was cut short.",
+            "Create it again under the same short name; nothing doubles.",
+        )
+    return Problem(tenant, f"Suspended: {tenant.reason or 'no reason was given'}", "Resume it when the reason is gone.")
+
+
+def by_slug(slug: str) -> Tenant | None:
+    """Return one tenant with its domains and plan."""
+    return db.session.scalar(
+        select(Tenant).where(Tenant.slug == slug).options(selectinload(Tenant.domains), selectinload(Tenant.tier))
+    )
+
+
+def history(tenant: Tenant) -> Sequence[AuditRow]:
+    """Return what happened to a tenant lately, newest first."""
+    rows = select(AuditRow).where(AuditRow.tenant_id == tenant.id)
+    return db.session.scalars(rows.order_by(AuditRow.at.desc()).limit(10)).all()
+
+
+def suggested_slug(name: str) -> str:
+    """Return a short name made from an organisation's name, as near to it as plain letters allow."""
+    plain = unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    return words[:40].strip("-").lstrip("0123456789-")

@@ -1,0 +1,26 @@
+"""Content: what an organisation publishes, the site that shows it, and the desk where it is written."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from flask import Flask
+
+from app.content import desk, files, frame, home, imports_desk, jobs, keeping, menu_desk, site
+from app.content.models import Entry
+from app.content.planting import plant
+from app.tenancy.lifecycle import counts, plants
+
+__all__ = ["imports_desk", "init_app", "jobs", "menu_desk", "plant"]
+
+
+def init_app(app: Flask) -> None:
+    """Open the site and the desk."""
+    frame.init_app(app)
+    keeping.init_app(app)
+    files.init_app(app)
+    app.register_blueprint(home.blueprint)
+    app.register_blueprint(desk.blueprint)
+    app.register_blueprint(site.blueprint)
+    plants(plant)
+    counts.update(pages=partial(Entry.count, "page"), posts=partial(Entry.count, "post"))

@@ -1,0 +1,48 @@
+"""The first page of the desk: what is new, and the next thing to do."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, render_template
+from flask_login import current_user
+from sqlalchemy import Select, select
+
+from app.accounts import member_required
+from app.branding import current_site
+from app.content.models import Entry
+from app.facilities import clock, settings
+from app.tenancy import current_tenant, db
+
+blueprint = Blueprint("desk", __name__)
+
+FEW = 5  # lines of a list
+
+
+def init_app(app: Flask) -> None:
+    """Open the first page of the desk."""
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/desk/")
+@member_required
+def home() -> str:
+    """Greet the member, and show drafts and what was changed last."""
+    return render_template(
+        "content/desk/home.html",
+        greeting=greeting(current_site().time_zone),
+        person=current_user,
+        notice_text=settings.text("desk_notice"),
+        drafts=newest(select(Entry).where(Entry.state == "draft")),
+        recent=newest(select(Entry).where(Entry.state == "published")),
+        host=current_tenant().primary_host,
+    )
+
+
+def greeting(zone: str) -> str:
+    """Return the words for the time of day where the organisation is."""
+    hour = clock.local(clock.now(), zone).hour
+    return "Good morning" if 4 <= hour < 12 else "Good afternoon" if 12 <= hour < 18 else "Good evening"
+
+
+def newest(entries: Select[tuple[Entry]]) -> list[Entry]:
+    """Return the few that were changed last."""
+    return list(db.session.scalars(entries.order_by(Entry.updated_at.desc(), Entry.id.desc()).limit(FEW)))

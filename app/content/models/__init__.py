@@ -1,0 +1,12 @@
+"""What an organisation publishes: pages in a tree, posts in a stream, topics over both, and the menu.
+
+The rows here are the live ones that visitors read. `html` is rendered once, at the time of change, so that
+reading renders nothing.
+"""
+
+from app.content.models.entry import Entry, EntryTopic, Redirect, Topic, href, one_line
+from app.content.models.imports import Import
+from app.content.models.media import Media
+from app.content.models.menu import MenuItem
+
+__all__ = ["Entry", "EntryTopic", "Import", "Media", "MenuItem", "Redirect", "Topic", "href", "one_line"]

@@ -1,0 +1,66 @@
+"""What operators have set for the whole platform on the console, with what holds until they do.
+
+Stands on the registry alone, which every request needs anyway: when that is down, nothing is served. A change
+is seen by every process at its next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flask import Flask
+
+from app.tenancy import db, registry
+from app.tenancy.registry import Setting
+
+DEFAULTS = {
+    "platform_name": "Freehold",
+    "support_address": "",
+    "default_tier": "standard",
+    "default_language": "en",
+    "default_time_zone": "UTC",
+    "session_hours": "336",  # how long a person stays signed in
+    "desk_notice": "",  # shown to every member on the desk
+}
+
+
+def text(name: str) -> str:
+    """Return a setting; raises `KeyError` for one that does not exist."""
+    return registry.settings().get(name, DEFAULTS[name])
+
+
+def number(name: str) -> int:
+    """Return a setting that is a whole number."""
+    return int(text(name))
+
+
+def every() -> dict[str, str]:
+    """Return all settings by name."""
+    return {name: text(name) for name in DEFAULTS}
+
+
+class Platform:
+    """What pages know of the platform, read when a page prints it."""
+
+    @property
+    def name(self) -> str:
+        """What the platform calls itself."""
+        return text("platform_name")
+
+    @property
+    def support_address(self) -> str:
+        """Where people may write when they are stuck, "" for nowhere."""
+        return text("support_address")
+
+
+def init_app(app: Flask) -> None:
+    """Let every template say `platform`."""
+    app.jinja_env.globals["platform"] = Platform()
+
+
+def put(values: Mapping[str, str]) -> None:
+    """Change settings in the platform's session; the caller commits."""
+    for name, value in values.items():
+        if name not in DEFAULTS:
+            raise KeyError(name)
+        db.session.merge(Setting(name=name, value=value))

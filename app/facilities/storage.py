@@ -1,0 +1,251 @@
+"""Files of a tenant, sealed: nobody reads one without the tenant's key, and nobody can test for a known one.
+
+A file is named by an HMAC of its content, so the same bytes are kept once. Each has a random key of its own,
+wrapped by a key of the tenant; its bytes are AES-256-GCM in chunks of 64 KiB whose nonces count up and mark the last one,
+so that a file which is cut short, reordered or exchanged does not open. When the disk is full nothing is left behind
+and `StorageFull` is raised; when the file or its key is gone `StorageDamaged` is, for this one file alone.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import hashlib
+import hmac
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import puremagic
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.tenancy import TenantModel, Timestamp, current_tenant, db, keys, placements, utcnow
+from app.tenancy.errors import FreeholdError, QuotaExceeded
+
+CHUNK = 65536  # bytes of plaintext
+_SEALED = CHUNK + 16
+_SNIFFED = 8192
+_TEXTS = frozenset(("text/csv", "text/markdown", "text/calendar", "text/vcard"))
+_ACTIVE = frozenset(("text/html", "application/xhtml+xml", "image/svg+xml", "text/javascript"))
+
+
+class StorageFull(FreeholdError):
+    """The disk has no room for the file; nothing of it was kept."""
+
+    code = "storage_full"
+    status = 507
+    title = "There is no room for this file"
+    advice = "Whoever runs this platform needs to make room on the disk. Nothing was changed."
+
+
+class StorageDamaged(FreeholdError):
+    """A stored file is missing, cut short, exchanged, or its key does not fit."""
+
+    code = "storage_damaged"
+    status = 503
+    title = "This file cannot be read"
+    advice = "The other files are fine. Whoever runs this platform can bring it back from a backup."
+
+
+class StoredFile(TenantModel):
+    """A sealed file in the tenant's folder. `size` is in bytes of plaintext."""
+
+    __tablename__ = "stored_file"
+
+    name: Mapped[str] = mapped_column(primary_key=True)  # 64 hex digits
+    wrapped_key: Mapped[bytes]
+    size: Mapped[int]
+    mime: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+
+
+def put(data: bytes | BinaryIO, mime: str = "") -> StoredFile:
+    """Seal `data` and return its row, the one already here when the same bytes are.
+
+    Raises `StorageFull`, and `QuotaExceeded` when the plan has no room.
+
+    `mime` is a hint for plain text alone: what a file is, its first bytes tell.
+    """
+    source = io.BytesIO(data) if isinstance(data, bytes) else data
+    tenant = current_tenant().id
+    key = secrets.token_bytes(32)
+    folder = _folder(tenant)
+    temporary = folder / f".{secrets.token_hex(16)}"
+    try:
+        name, size, head = _seal(source, temporary, key, keys.tenant_subkey(tenant, "file-names"))
+        known = db.session.get(StoredFile, name)
+        if known is not None:
+            return known
+        require_room(size)
+        file = StoredFile(name=name, wrapped_key=_wrap(tenant, name, key), size=size, mime=_mime(head, mime))
+        db.session.add(file)
+        db.session.flush()
+        _move(temporary, folder / name[:2] / name)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return file
+
+
+def used_bytes() -> int:
+    """Return what the current tenant takes on the disk: its files and its database."""
+    files = db.session.scalar(select(func.coalesce(func.sum(StoredFile.size), 0))) or 0
+    return files + placements.file(current_tenant().id).stat().st_size
+
+
+def require_room(size: int) -> None:
+    """Raise `QuotaExceeded` when the plan has no room for `size` bytes more."""
+    limit, used = current_tenant().max_bytes, used_bytes()
+    if limit is not None and used + size > limit:
+        raise QuotaExceeded("bytes of storage", limit, used)
+
+
+def find(name: str) -> StoredFile | None:
+    """Return the row of the file of that name, None when there is none."""
+    return db.session.get(StoredFile, name)
+
+
+def read(name: str) -> bytes:
+    """Return the whole file; raises `StorageDamaged`."""
+    return b"".join(chunks(name))
+
+
+def chunks(name: str) -> Iterator[bytes]:
+    """Return the file in verified pieces of 64 KiB; raises `StorageDamaged`, at the latest at the damage.
+
+    The database is asked before this returns; the reading that follows needs no transaction.
+    """
+    tenant = current_tenant().id
+    file = db.session.get(StoredFile, name)
+    if file is None:
+        raise StorageDamaged(f"The stored file {name} is not known here.")
+    return _unseal(_folder(tenant) / name[:2] / name, _unwrap(tenant, name, file.wrapped_key))
+
+
+def open_file(name: str) -> BinaryIO:
+    """Return the file as a readable stream of bytes; raises `StorageDamaged` as `chunks` does."""
+    return io.BufferedReader(_Stream(chunks(name)), CHUNK)
+
+
+def _folder(tenant: str) -> Path:
+    folder = placements.folder(tenant) / "files"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _seal(source: BinaryIO, target: Path, key: bytes, name_key: bytes) -> tuple[str, int, bytes]:
+    """Write `source` sealed to `target`; return its name, its size in bytes and its first bytes."""
+    cipher, named, size = AESGCM(key), hmac.new(name_key, digestmod=hashlib.sha256), 0
+    chunk = head = source.read(CHUNK)
+    try:
+        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            for count in range(1 << 40):
+                following = source.read(CHUNK) if chunk else b""
+                named.update(chunk)
+                size += len(chunk)
+                file.write(cipher.encrypt(_nonce(count, last=not following), chunk, None))
+                if not following:
+                    break
+                chunk = following
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull(f"There was no room for {size} bytes and more in {target.parent}.") from error
+        raise
+    return named.hexdigest(), size, head[:_SNIFFED]
+
+
+def _unseal(path: Path, key: bytes) -> Iterator[bytes]:
+    cipher = AESGCM(key)
+    try:
+        with path.open("rb") as file:
+            sealed = file.read(_SEALED)
+            for count in range(1 << 40):
+                following = file.read(_SEALED)
+                yield cipher.decrypt(_nonce(count, last=not following), sealed, None)
+                if not following:
+                    return
+                sealed = following
+    except (InvalidTag, FileNotFoundError, ValueError) as error:
+        raise StorageDamaged(f"The stored file {path.name} is missing, cut short or changed.") from error
+
+
+def _nonce(count: int, *, last: bool) -> bytes:
+    """Return the 12-byte nonce of a chunk. The key is the file's alone, so a counter cannot repeat."""
+    return count.to_bytes(11, "big") + (b"\1" if last else b"\0")
+
+
+def _wrap(tenant: str, name: str, key: bytes) -> bytes:
+    nonce, cipher = secrets.token_bytes(12), AESGCM(keys.tenant_subkey(tenant, "files"))
+    return nonce + cipher.encrypt(nonce, key, f"{tenant}:{name}".encode())
+
+
+def _unwrap(tenant: str, name: str, wrapped: bytes) -> bytes:
+    cipher = AESGCM(keys.tenant_subkey(tenant, "files"))
+    try:
+        return cipher.decrypt(wrapped[:12], wrapped[12:], f"{tenant}:{name}".encode())
+    except (InvalidTag, ValueError) as error:
+        raise StorageDamaged(f"The key of the stored file {name} does not fit.") from error
+
+
+def _move(temporary: Path, target: Path) -> None:
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    temporary.replace(target)
+    for folder in (target.parent, target.parent.parent):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _mime(head: bytes, hint: str) -> str:
+    """Return what the first bytes say. What a browser might run is plain text here."""
+    found = _sniff(head)
+    if found in _ACTIVE:
+        return "text/plain"
+    if found:
+        return found
+    if not _is_text(head):
+        return "application/octet-stream"
+    return hint if hint in _TEXTS else "text/plain"
+
+
+def _sniff(head: bytes) -> str:
+    try:
+        return puremagic.from_string(head, mime=True)
+    except (puremagic.PureError, ValueError):
+        return ""
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        # A character may be cut in two where the first bytes end, hence a decoder that waits for the rest.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
+
+
+class _Stream(io.RawIOBase):
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        if not self._rest:
+            self._rest = next(self._pieces, b"")
+        taken = self._rest[: len(buffer)]
+        self._rest = self._rest[len(taken) :]
+        buffer[: len(taken)] = taken
+        return len(taken)

@@ -1,0 +1,11 @@
+"""What tells machines and operators how the platform is doing: `/healthz`, `/readyz` and `freehold health`."""
+
+from flask import Flask
+
+from app.ops import views
+
+
+def init_app(app: Flask) -> None:
+    """Register the health pages on both sides of the URL map."""
+    app.register_blueprint(views.blueprint)
+    app.register_blueprint(views.blueprint, subdomain="platform", name="platform_ops")

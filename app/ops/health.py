@@ -1,0 +1,99 @@
+"""What must work for the platform to be ready. A check returns None when it does, else one sentence with what to do."""
+
+from __future__ import annotations
+
+import hmac
+import shutil
+from collections.abc import Callable
+
+import redis
+from flask import current_app
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.config import Config
+from app.facilities import queue
+from app.tenancy import db, keys, registry, schema
+from app.tenancy.ledger import AuditRow
+from app.tenancy.registry import Tenant
+
+DISK_SHARE, DISK_BYTES = 0.05, 1 << 30  # the floor is the smaller of the two
+LONGEST_SILENCE = 60.0  # seconds without a sign of life of any worker
+LONGEST_WAIT = 300.0  # seconds that a job may wait
+
+
+def trouble() -> dict[str, str]:
+    """Return what is not fine, by the name of the check; empty when the platform is ready."""
+    found = {name: check() for name, check in CHECKS.items()}
+    return {name: reason for name, reason in found.items() if reason}
+
+
+def is_token(given: str) -> bool:
+    """Return whether `given` is the token that opens the detail to other machines."""
+    return hmac.compare_digest(given.encode(), token().encode())
+
+
+def token() -> str:
+    """Return the token that opens the detail to other machines; it follows from the master key."""
+    return keys.subkey("health").hex()
+
+
+def _registry() -> str | None:
+    try:
+        registry.resolve("")
+    except Exception as error:  # whatever it is, it is the answer
+        return f"The registry cannot be read: {error}."
+    return None
+
+
+def _ledger() -> str | None:
+    try:
+        db.session.execute(select(AuditRow.id).limit(1)).all()
+    except SQLAlchemyError as error:
+        return f"The ledger cannot be read: {error.__cause__ or error}."
+    return None
+
+
+def _disk() -> str | None:
+    config: Config = current_app.config["FREEHOLD"]
+    total, _, free = shutil.disk_usage(config.home)
+    if free < min(total * DISK_SHARE, DISK_BYTES):
+        return f"Only {free >> 20} MiB are free on the disk of {config.home}. Make room before writing stops."
+    return None
+
+
+def _valkey() -> str | None:
+    try:
+        queue.connection().ping()
+    except redis.RedisError as error:
+        return f"Valkey does not answer: {error}. Pages are served; jobs and the shared cache wait."
+    return None
+
+
+def _worker() -> str | None:
+    try:
+        silence, wait = queue.youngest_heartbeat(queue.connection()), queue.lag(queue.connection())
+    except redis.RedisError:
+        return None  # the line about Valkey says it
+    if silence is None or silence > LONGEST_SILENCE:
+        return "No worker gives a sign of life, so jobs wait. Start one with `freehold run worker`."
+    if wait > LONGEST_WAIT:
+        return f"The oldest job has waited for {wait:.0f} s."
+    return None
+
+
+def _migrations() -> str | None:
+    behind = db.session.scalar(
+        select(func.count()).select_from(Tenant).where(Tenant.schema != schema.head, Tenant.state == "active")
+    )
+    return f"{behind} of the active tenants have an older schema. Run `freehold migrate`." if behind else None
+
+
+CHECKS: dict[str, Callable[[], str | None]] = {
+    "registry": _registry,
+    "ledger": _ledger,
+    "disk": _disk,
+    "valkey": _valkey,
+    "worker": _worker,
+    "migrations": _migrations,
+}

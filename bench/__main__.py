@@ -1,0 +1,68 @@
+"""`python -m bench`: seed, measure, print the tables, write bench/results.json.
+
+Nothing here fails on a slow figure: machines differ, and other work shares them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import click
+
+from app.config import CHECKOUT, Config
+from bench import facts, load, report, rows
+from bench.bench import FEW, Bench
+
+
+@click.command()
+@click.option(
+    "--tenants",
+    default=2_000,
+    envvar="BENCH_TENANTS",
+    type=click.IntRange(FEW),
+    help="Houses in the large rows.",
+)
+@click.option(
+    "--rounds", default=5, envvar="BENCH_ROUNDS", type=click.IntRange(1), help="Rounds on each side, in turn."
+)
+@click.option(
+    "--seconds",
+    default=5,
+    envvar="BENCH_SECONDS",
+    type=click.IntRange(1),
+    help="Length of a round on one side.",
+)
+def main(tenants: int, rounds: int, seconds: int) -> None:
+    """Measure this checkout against the floor, in an installation of its own under instance/bench/."""
+    home = Path(os.environ.get("BENCH_HOME", CHECKOUT / "instance" / "bench"))
+    config = Config.load({**os.environ, "FREEHOLD_HOME": str(home), "FREEHOLD_MASTER_KEY_FILE": ""})
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(config, tenants, rounds, seconds, Path(folder))
+        found = facts.provisioning(bench)
+        measured = [*rows.rendered(bench), *rows.cached(bench), *rows.behind_the_front(bench)]
+        found += [*facts.hit_share(bench, measured), *facts.tour(bench), *facts.cold_open(bench)]
+    report.show(measured, found)
+    report.save(machine(bench), measured, found)
+
+
+def machine(bench: Bench) -> dict[str, object]:
+    """Say what was measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "generator": load.generator_name(),
+        "connections": load.CONNECTIONS,
+        "workers": bench.config.web_workers,
+        "threads": bench.config.web_threads,
+        "tenants": bench.tenants,
+        "rounds": bench.rounds,
+        "seconds": bench.seconds,
+    }
+
+
+if __name__ == "__main__":
+    main()

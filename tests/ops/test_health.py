@@ -1,0 +1,100 @@
+"""What monitors are told, and by whom it may be read."""
+
+import json
+import shutil
+from collections import namedtuple
+
+import pytest
+import redis
+
+from app.ops import health
+from app.tenancy import db
+from app.tenancy.registry import Tenant
+
+ANYWHERE = {"REMOTE_ADDR": "203.0.113.9"}
+
+
+@pytest.fixture
+def monitor(app):
+    client = app.test_client()
+
+    def ask(path, host="nobody.example", headers=None, **environ):
+        return client.get(path, headers={"Host": host, **(headers or {})}, environ_overrides=environ)
+
+    return ask
+
+
+@pytest.fixture
+def otherwise_well(monkeypatch):
+    """Take Valkey and the worker as fine, which do not run here."""
+    monkeypatch.setitem(health.CHECKS, "valkey", lambda: None)
+    monkeypatch.setitem(health.CHECKS, "worker", lambda: None)
+
+
+@pytest.mark.parametrize("host", ["alpha.localhost", "platform.localhost", "nobody.example", "127.0.0.1:8000"])
+def test_the_process_says_that_it_is_alive_on_any_host(monitor, host):
+    answer = monitor("/healthz", host)
+    assert (answer.status_code, answer.json) == (200, {"status": "alive"})
+    assert answer.cache_control.no_store
+
+
+@pytest.mark.parametrize("host", ["alpha.localhost", "platform.localhost", "nobody.example"])
+def test_the_platform_is_ready_when_every_check_is_fine(monitor, otherwise_well, host):
+    answer = monitor("/readyz", host)
+    assert (answer.status_code, answer.json) == (200, {"status": "ready", "failing": {}})
+
+
+def test_with_valkey_down_it_is_not_ready_and_says_so(monitor):
+    answer = monitor("/readyz")
+    assert answer.status_code == 503
+    assert list(answer.json["failing"]) == ["valkey"]
+    assert "jobs" in answer.json["failing"]["valkey"]
+
+
+def test_from_elsewhere_only_the_names_are_told(monitor):
+    assert monitor("/readyz", **ANYWHERE).json["failing"] == ["valkey"]
+
+
+def test_the_token_opens_the_detail_and_a_wrong_one_does_not(app, monitor, runner):
+    token = runner("health", "--token").output.strip()
+    right = monitor("/readyz", headers={"Authorization": f"Bearer {token}"}, **ANYWHERE)
+    wrong = monitor("/readyz", headers={"Authorization": f"Bearer {token[:-1]}é"}, **ANYWHERE)
+    assert "valkey" in right.json["failing"]
+    assert isinstance(right.json["failing"], dict)
+    assert wrong.json["failing"] == ["valkey"]
+
+
+def test_a_full_disk_is_told(monitor, otherwise_well, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100 << 30, 100 << 30, 5 << 20))
+    assert "5 MiB" in monitor("/readyz").json["failing"]["disk"]
+
+
+def test_tenants_at_an_older_schema_are_counted(app, monitor, otherwise_well, alpha):
+    with app.app_context():
+        db.session.get(Tenant, alpha.id).schema = "older"
+        db.session.commit()
+    assert monitor("/readyz").json["failing"]["migrations"].startswith("1 ")
+
+
+def test_a_ledger_that_cannot_be_read_is_told(app, config, monitor, otherwise_well):
+    app.extensions["tenancy"].close()
+    ledger = config.instance / "ledger.sqlite3"
+    ledger.with_name("ledger.sqlite3-wal").unlink(missing_ok=True)
+    ledger.write_bytes(b"not a database at all" * 500)
+    assert list(monitor("/readyz").json["failing"]) == ["ledger"]
+
+
+def test_without_a_worker_it_is_not_ready(monitor, monkeypatch):
+    class Silent(redis.Redis):
+        def execute_command(self, *arguments, **options):
+            return {"PING": True, "SMEMBERS": set()}.get(arguments[0])
+
+    monkeypatch.setattr(health.queue, "connection", Silent)
+    assert "freehold run worker" in monitor("/readyz").json["failing"]["worker"]
+
+
+def test_the_command_says_the_same_and_ends_with_one(runner):
+    told = runner("health", "--json")
+    assert told.exit_code == 1
+    assert list(json.loads(told.output)["failing"]) == ["valkey"]

@@ -1,0 +1,8 @@
+"""The application as gunicorn loads it. Behind the front, who the client is and how it came is in the headers of the front."""
+
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app import create_app
+
+app = create_app()
+app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1, x_proto=1)  # type: ignore[method-assign]
