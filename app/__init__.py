@@ -18,9 +18,7 @@ class Freehold(Flask):
     def create_url_adapter(self, request: FlaskRequest | None) -> MapAdapter | None:
         if request is None:
             return super().create_url_adapter(request)
-        return self.url_map.bind_to_environ(
-            request.environ, subdomain=request.environ.get("freehold.side", "")
-        )
+        return self.url_map.bind_to_environ(request.environ, subdomain=request.environ.get("freehold.side", ""))
 
 
 def create_app(config: Config | None = None) -> Freehold:

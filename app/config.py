@@ -97,9 +97,7 @@ SETTINGS = (
         str(CHECKOUT),
         "Folder of instance/ and tenants_data/; one per installation.",
     ),
-    Setting(
-        "FREEHOLD_PLATFORM_HOST", "platform_host", _host, "platform.localhost", "Where the console answers."
-    ),
+    Setting("FREEHOLD_PLATFORM_HOST", "platform_host", _host, "platform.localhost", "Where the console answers."),
     Setting(
         "FREEHOLD_BASE_DOMAIN",
         "base_domain",
@@ -144,12 +142,8 @@ SETTINGS = (
     ),
     Setting("PORT", "port", _whole(1, 65535), "8000", "Port of the front."),
     Setting("FREEHOLD_BIND", "bind", _text, "127.0.0.1", "Address of the front; loopback until you open it."),
-    Setting(
-        "FREEHOLD_SECURE", "secure", _flag, "no", "Whether visitors come by https: cookies are then Secure."
-    ),
-    Setting(
-        "FREEHOLD_WEB_WORKERS", "web_workers", _whole(1, 64), str(os.cpu_count() or 2), "One worker per core."
-    ),
+    Setting("FREEHOLD_SECURE", "secure", _flag, "no", "Whether visitors come by https: cookies are then Secure."),
+    Setting("FREEHOLD_WEB_WORKERS", "web_workers", _whole(1, 64), str(os.cpu_count() or 2), "One worker per core."),
     Setting(
         "FREEHOLD_WEB_THREADS",
         "web_threads",

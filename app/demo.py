@@ -64,12 +64,12 @@ def _make_one(slug: str, password: str) -> None:
     from app.accounts.models import User
     from app.accounts.passwords import hash_password
     from app.content.demo import fill
-    from app.tenancy import db, lifecycle, registry, tenant_context
+    from app.tenancy import db, tenancy, tenant_context
 
     hashed = hash_password(password)
-    tenant = registry.by_slug(slug)
+    tenant = tenancy.registry.by_slug(slug)
     if tenant is None or tenant.state == "provisioning":
-        tenant = lifecycle.create(slug, ORGANISATIONS[slug])
+        tenant = tenancy.lifecycle.create(slug, ORGANISATIONS[slug])
     with tenant_context(tenant):
         if User.by_email(OWNERS[slug]) is None:
             User.join(OWNERS[slug], "Robin Owner", role="owner", hashed=hashed)

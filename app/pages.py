@@ -32,9 +32,8 @@ def init_app(app: Flask) -> None:
 
 def harden(response: Response) -> Response:
     """Add the security headers that a view has not set itself."""
-    for name, value in HEADERS:
-        if name not in response.headers:
-            response.headers[name] = value
+    set_already = {name for name, _ in response.headers}
+    response.headers.extend([header for header in HEADERS if header[0] not in set_already])
     return response
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 import tempfile
 from pathlib import Path
 
@@ -26,17 +27,18 @@ from bench.bench import FEW, Bench
     help="Houses in the large rows.",
 )
 @click.option(
-    "--rounds", default=5, envvar="BENCH_ROUNDS", type=click.IntRange(1), help="Rounds on each side, in turn."
+    "--rounds", default=9, envvar="BENCH_ROUNDS", type=click.IntRange(1), help="Rounds on each side, in turn."
 )
 @click.option(
     "--seconds",
-    default=5,
+    default=2,
     envvar="BENCH_SECONDS",
     type=click.IntRange(1),
     help="Length of a round on one side.",
 )
 def main(tenants: int, rounds: int, seconds: int) -> None:
     """Measure this checkout against the floor, in an installation of its own under instance/bench/."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers it started end with it
     home = Path(os.environ.get("BENCH_HOME", CHECKOUT / "instance" / "bench"))
     config = Config.load({**os.environ, "FREEHOLD_HOME": str(home), "FREEHOLD_MASTER_KEY_FILE": ""})
     with tempfile.TemporaryDirectory() as folder:

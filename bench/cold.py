@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from app import create_app
 from app.content.models import Entry
-from app.tenancy import ResolvedTenant, db, registry, tenant_context
+from app.tenancy import ResolvedTenant, db, tenancy, tenant_context
 from bench.village import organisations
 
 
@@ -30,7 +30,7 @@ def touch(tenant: ResolvedTenant) -> float:
 
 def measure(count: int) -> dict[str, float]:
     """Touch `count` tenants twice each in random order; the first hundred only warm the process up."""
-    found = (registry.by_slug(organisation.slug) for organisation in organisations(count))
+    found = (tenancy.registry.by_slug(organisation.slug) for organisation in organisations(count))
     tenants = [tenant for tenant in found if tenant is not None]
     random.Random(7).shuffle(tenants)
     pairs = [(touch(tenant), touch(tenant)) for tenant in tenants][100:]

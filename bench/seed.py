@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert
 from app.branding import Site
 from app.content.models import Entry, MenuItem
 from app.facilities.html import render_markdown
-from app.tenancy import ResolvedTenant, db, lifecycle, registry
+from app.tenancy import ResolvedTenant, db, tenancy
 from bench.village import ZONE, Organisation, Piece
 
 EDGE = 100  # tenants at each end of a seeding that are compared with each other
@@ -73,14 +73,14 @@ def seed(organisations: Sequence[Organisation], journal: Journal, tenants_data: 
 
 def is_there(organisation: Organisation) -> bool:
     """Tell whether an organisation is complete: it becomes active with its content in it."""
-    tenant = registry.by_slug(organisation.slug)
+    tenant = tenancy.registry.by_slug(organisation.slug)
     return tenant is not None and tenant.state == "active"
 
 
 def make(organisation: Organisation, tenants_data: Path) -> Made:
     """Provision one organisation with its site, completing what an earlier run left half-made."""
     milliseconds, cpu = (None, None) if is_there(organisation) else provision(organisation)
-    tenant = registry.by_slug(organisation.slug)
+    tenant = tenancy.registry.by_slug(organisation.slug)
     assert tenant is not None
     return Made(organisation.slug, milliseconds, cpu, folder_size(tenant, tenants_data))
 
@@ -96,7 +96,7 @@ def provision(organisation: Organisation) -> tuple[float, float]:
         furnishing = since(began)
 
     began = clocks()
-    lifecycle.create(organisation.slug, organisation.name, furnish=furnish)
+    tenancy.lifecycle.create(organisation.slug, organisation.name, furnish=furnish)
     whole = since(began)
     return round(whole[0] - furnishing[0], 3), round(whole[1] - furnishing[1], 3)
 

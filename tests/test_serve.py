@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from running import alive, descendants, free_port, until
+from tests.running import alive, descendants, free_port, until
 
 from app.serve import front, web
 from app.serve.folders import CannotServe, make_folders

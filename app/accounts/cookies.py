@@ -16,7 +16,7 @@ from hashlib import sha256
 from flask import Request, current_app
 from werkzeug.wrappers import Response
 
-from app.tenancy import keys
+from app.tenancy import tenancy
 
 PLATFORM = "platform"
 
@@ -57,7 +57,7 @@ def fingerprint(secret: str) -> str:
 
 def sign(purpose: str, text: str) -> str:
     """Return the MAC of `text` in hex, under the platform's sub-key for `purpose`."""
-    return hmac.new(keys.subkey(purpose), text.encode(), sha256).hexdigest()
+    return hmac.new(tenancy.keys.subkey(purpose), text.encode(), sha256).hexdigest()
 
 
 def cookie_name(name: str = "freehold") -> str:

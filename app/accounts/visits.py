@@ -19,7 +19,7 @@ from flask_login import LoginManager, current_user
 
 from app.accounts import cookies
 from app.accounts.cookies import PLATFORM, Token
-from app.tenancy import current_tenant, ledger
+from app.tenancy import current_tenant, tenancy
 from app.tenancy.errors import NoTenant
 
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -129,7 +129,7 @@ def note_foreign_cookie(here: str, owner: str) -> None:
         _noted.move_to_end((here, owner))
         while len(_noted) > 1024:
             _noted.popitem(last=False)
-    ledger.record("foreign_cookie", "" if here == PLATFORM else here, other=owner)
+    tenancy.ledger.record("foreign_cookie", "" if here == PLATFORM else here, other=owner)
 
 
 def forget_foreign_cookie(response: Response) -> Response:

@@ -19,7 +19,7 @@ from app.console import operators, tenants
 from app.console.forms import SettingsForm, SuspensionForm, TenantForm, TierForm
 from app.facilities import settings
 from app.facilities.pagination import paginate
-from app.tenancy import ResolvedTenant, db, ledger, lifecycle
+from app.tenancy import ResolvedTenant, db, tenancy
 from app.tenancy.errors import FreeholdError, InvalidName, Refused
 from app.tenancy.registry import STATES, Tenant, Tier
 
@@ -139,21 +139,21 @@ def suspend(slug: str) -> Response:
     row = found(slug)
     if not form.validate():
         return tenant_page(row, form, 422)
-    return moved(row, f"{row.name} is paused from now on.", lambda: lifecycle.suspend(slug, form.reason.data))
+    return moved(row, f"{row.name} is paused from now on.", lambda: tenancy.lifecycle.suspend(slug, form.reason.data))
 
 
 @blueprint.post("/tenants/<slug>/suspension/end")
 def resume(slug: str) -> Response:
     """Serve an organisation again."""
     row = found(slug)
-    return moved(row, f"{row.name} is being served again.", lambda: lifecycle.resume(slug))
+    return moved(row, f"{row.name} is being served again.", lambda: tenancy.lifecycle.resume(slug))
 
 
 @blueprint.post("/tenants/<slug>/archive")
 def archive(slug: str) -> Response:
     """Close an organisation, its data kept."""
     row = found(slug)
-    return moved(row, f"{row.name} is closed. Its data is kept.", lambda: lifecycle.archive(slug))
+    return moved(row, f"{row.name} is closed. Its data is kept.", lambda: tenancy.lifecycle.archive(slug))
 
 
 @blueprint.route("/settings/", methods=["GET", "POST"])
@@ -172,7 +172,7 @@ def platform_settings() -> Response:
     for tier, quota in quotas:
         quota.apply(tier)
     db.session.commit()
-    ledger.record("platform_settings_changed", actor=current_user.email)
+    tenancy.ledger.record("platform_settings_changed", actor=current_user.email)
     flash("success", "Saved. It holds from now on, everywhere.")
     return redirect(url_for("console.platform_settings"), 303)
 
@@ -230,7 +230,7 @@ def create(form: TenantForm) -> tuple[ResolvedTenant, str | None]:
 
     def make() -> ResolvedTenant:
         with app.app_context():
-            return lifecycle.create(
+            return tenancy.lifecycle.create(
                 form.slug.data or tenants.suggested_slug(form.name.data),
                 form.name.data,
                 domains=domains,

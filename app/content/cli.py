@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from app.content.models import Import
 from app.content.wordpress import Findings, bring_in
 from app.content.wordpress.run import Progress as Report
-from app.tenancy import db, registry, tenant_context
+from app.tenancy import db, tenancy, tenant_context
 from app.tenancy.errors import Refused
 
 SOME_FAILED = 1
@@ -37,8 +37,8 @@ def cli() -> None:
 @click.option("--dry-run", is_flag=True, help="Report what would come; change nothing.")
 @with_appcontext
 def import_wordpress(slug: str, file: Path, as_json: bool, fetch_images: bool, dry_run: bool) -> None:
-    """Bring a WordPress export (Tools, Export, All content) into the site of SLUG. Run again, nothing comes twice."""
-    tenant = registry.by_slug(slug)
+    """Bring a WordPress export into the site of SLUG. Run again, nothing comes twice."""
+    tenant = tenancy.registry.by_slug(slug)
     if tenant is None:
         raise Refused(f"There is no tenant {slug!r}. `freehold tenants list` shows those there are.")
     with tenant_context(tenant, origin="command", writes=True), _progress() as on_progress:

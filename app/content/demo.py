@@ -12,11 +12,12 @@ from sqlalchemy import delete, select
 
 from app.branding import PRESETS, Site
 from app.content.models import Entry, MenuItem, Topic
-from app.tenancy import current_tenant, db, registry, tenant_context, utcnow
+from app.tenancy import current_tenant, db, tenancy, tenant_context, utcnow
 from app.tenancy.errors import UnknownHost
 
 TEXTS = Path(__file__).parent / "demo_texts"
-FOLD = re.compile(r"(?<=[^\n|])\n *(?=\w)(?!\d+\. )")  # where a paragraph is folded in the file; an editor would show it
+# Where a paragraph is folded in the file; an editor would show it.
+FOLD = re.compile(r"(?<=[^\n|])\n *(?=\w)(?!\d+\. )")
 HEADING = re.compile(r"^%% (\w+) ?(\S*)$", re.MULTILINE)
 
 
@@ -37,7 +38,7 @@ class Text:
 
 def fill(slug: str) -> None:
     """Furnish the demo tenant of that slug; what is there already stays as it is."""
-    tenant = registry.by_slug(slug)
+    tenant = tenancy.registry.by_slug(slug)
     if tenant is None:
         raise UnknownHost(slug)
     site, *texts = read(slug)

@@ -116,7 +116,8 @@ def trash(entry_id: int) -> Response:
     """Take it away; the page that follows offers to undo it."""
     entry = find(entry_id)
     entry.trash()
-    return _done(f"“{entry.title}” is in the trash.", entry)
+    db.session.commit()
+    return redirect(url_for(".entries", kind=entry.kind, undo=entry.id), 303)
 
 
 @blueprint.post("/entries/<int:entry_id>/restore")
@@ -188,6 +189,4 @@ def _save(form: EntryForm, entry: Entry) -> Response:
 def _done(said: str, entry: Entry) -> Response:
     db.session.commit()
     flash("success", said)
-    if entry.state == "trashed":
-        return redirect(url_for(".entries", kind=entry.kind, undo=entry.id), 303)
     return redirect(url_for(".entry", entry_id=entry.id), 303)

@@ -5,6 +5,7 @@ A page is kept with the edition of the site it belongs to, which is worked out f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from app.tenancy import utcnow
 PUBLIC = "public, max-age=0, must-revalidate"
 PRIVATE = "private, no-store"
 LONGEST = 3600.0  # seconds
+PAGE = re.compile(r"[1-9]\d{0,3}", re.ASCII)
 
 View = Callable[..., Any]
 
@@ -78,7 +80,8 @@ def private(response: Response) -> Response:
 
 
 def _may_be_kept(pages: Shelf[Page]) -> bool:
-    return pages.limit > 0 and all(name == "page" for name in request.args)
+    asked = request.args
+    return pages.limit > 0 and (not asked or (list(asked) == ["page"] and PAGE.fullmatch(asked["page"]) is not None))
 
 
 def _keep(pages: Shelf[Page], key: tuple[str, ...], frame: Frame, response: Response) -> None:

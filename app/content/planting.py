@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.content.models import Entry, MenuItem
+from app.tenancy import db
 
 WELCOME = """\
 This is the new site of **{name}**. It is on the air already, and it is yours to fill.
@@ -21,11 +22,14 @@ What you write stays a draft until you publish it.
 
 def plant(name: str) -> None:
     """Give a new tenant called `name` a front page and a menu; the caller commits."""
-    front = Entry.write("page", "Welcome", WELCOME.format(name=_plain(name)), slug="welcome")
-    front.make_front()
+    front = Entry.write("page", "Welcome", WELCOME.format(name=_plain(name)), slug="welcome", is_front=True)
     front.publish()
-    MenuItem.add("Home", entry_id=front.id)
-    MenuItem.add("News", url="/posts/")
+    db.session.add_all(
+        [
+            MenuItem(label="Home", position=1, entry_id=front.id),
+            MenuItem(label="News", position=2, url="/posts/"),
+        ]
+    )
 
 
 def _plain(name: str) -> str:

@@ -19,7 +19,7 @@ from flask import Flask, current_app
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.tenancy import current_tenant, keys
+from app.tenancy import current_tenant, tenancy
 
 LOCAL_BYTES = 8 << 20
 TIMEOUT = 0.2  # seconds
@@ -123,7 +123,7 @@ def _key(name: str) -> str:
 
 
 def _mac(key: str, content: bytes) -> bytes:
-    secret = keys.tenant_subkey(current_tenant().id, "cache")
+    secret = tenancy.keys.tenant_subkey(current_tenant().id, "cache")
     # The key is signed with the value: a true value moved to another name is a miss as well.
     return hmac.digest(secret, key.encode() + b"\0" + content, "sha256")
 

@@ -1,8 +1,8 @@
 """Bringing one file from somewhere else on the web, without becoming somebody's way into this network.
 
-The name is resolved once, every address it has must be a public one, and the connection goes to the address that
-was looked at. No redirects, ports 80 and 443 alone, five seconds in all, and a bound on the size. When the other
-side is down or misbehaves `FetchRefused` says so; nothing else here depends on it.
+The name is resolved once, every address it has must be a public one, and the connection goes to the address
+that was looked at. No redirects, ports 80 and 443 alone, five seconds in all, and a bound on the size. When the
+other side is down or misbehaves `FetchRefused` says so; nothing else here depends on it.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
-from html import unescape
+from html import escape, unescape
 from html.parser import HTMLParser
 
 import nh3
@@ -66,6 +66,8 @@ _DROPPED_WHOLE = _words(
 _LOCAL = re.compile(r"/(?![/\\])")
 _ID = re.compile(r"[\w.:-]{1,80}")
 _ID_PREFIX = "at-"
+_ANY_TAG = re.compile(r"<(/)?(?!(?:area|br|col|hr|img|input|li|p|source|td|tr|wbr)\b)[a-z]", re.I)
+NESTED = 1000  # elements within one another that are still parsed
 DEEPEST = 60  # elements within one another that are worth a try in Markdown
 _LANGUAGE = re.compile(r"language-[\w+#-]{1,30}")
 BLOCKS = _words(
@@ -90,7 +92,20 @@ def clean(html: str) -> str:
 
     Cleaning twice changes nothing. Ids get a prefix, so that none can stand for one of the site's own.
     """
-    return _cleaner().clean(html)
+    return _cleaner().clean(bounded(html))
+
+
+def bounded(html: str) -> str:
+    """Return `html`, or its text alone when its elements lie deeper in one another than anybody writes.
+
+    Parsing HTML by its standard takes the square of the depth.
+    """
+    depth = 0
+    for found in _ANY_TAG.finditer(html):
+        depth = max(0, depth - 1) if found.group(1) else depth + 1
+        if depth > NESTED:
+            return escape(re.sub(r"<[^<>]*>", " ", html), quote=False)
+    return html
 
 
 def to_markdown(html: str) -> str | None:
@@ -107,7 +122,7 @@ def to_markdown(html: str) -> str | None:
 
 def plain_text(html: str) -> str:
     """Return the text alone: a line for each block, no markup."""
-    spaced = _BLOCK_TAG.sub("\n", _cleaner().clean(html))
+    spaced = _BLOCK_TAG.sub("\n", clean(html))
     text = unescape(nh3.clean(spaced, tags=set(), strip_comments=True))
     return "\n".join(line for line in (" ".join(part.split()) for part in text.split("\n")) if line)
 
@@ -208,7 +223,7 @@ def _language(code: Tag) -> str:
 
 
 def _shape(html: str) -> tuple[list[str], int]:
-    """Return what a reader would notice (elements, attributes, text without its spaces), and the depth of it."""
+    """Return what a reader would notice: elements, attributes, text without spaces; and how deep it goes."""
     reader = _Shape()
     reader.feed(html)
     reader.close()

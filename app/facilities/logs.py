@@ -5,6 +5,7 @@ Nothing is kept or sent: where stderr is closed, lines are lost and work goes on
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -24,13 +25,12 @@ REDACTED = "[redacted]"
 QUIET = ("/healthz", "/readyz", "/static/")
 
 Line = MutableMapping[str, Any]
-_access = structlog.get_logger("access")
 
 
 def configure(level: str = "info") -> None:
     """Send every line of ours and of the libraries through one chain to stderr."""
     shared: list[Any] = [_add_scope, redact, structlog.processors.TimeStamper(fmt="iso", utc=True)]
-    finish: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    finish: list[Any] = [structlog.processors.format_exc_info, _as_json]
     structlog.configure(
         processors=[structlog.processors.add_log_level, *shared, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -82,6 +82,7 @@ class AccessLog:
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self.app = app
+        self.log = structlog.get_logger("access").bind()  # bound once: a lazy logger takes twice as long a line
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"].startswith(QUIET):
@@ -93,7 +94,7 @@ class AccessLog:
             return start_response(status, headers, *rest)
 
         def write_line() -> None:
-            _access.info(
+            self.log.info(
                 "request_answered",
                 **_whose(environ),
                 method=environ["REQUEST_METHOD"],
@@ -125,6 +126,14 @@ def _hide_secret_path() -> None:
     """Where the address itself carries a secret, note the rule in its place."""
     if request.view_args and request.url_rule and any(map(_is_secret, request.view_args)):
         request.environ["freehold.path"] = request.url_rule.rule
+
+
+# Made once: `json.dumps` with a default makes an encoder for each line.
+_encode = json.JSONEncoder(default=str).encode
+
+
+def _as_json(logger: Any, method: str, line: Line) -> str:
+    return _encode(line)
 
 
 def _whose(environ: dict[str, Any]) -> Line:

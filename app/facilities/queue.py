@@ -27,7 +27,7 @@ from redis.retry import Retry
 from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 
-from app.tenancy import jobs, ledger
+from app.tenancy import jobs, tenancy
 from app.tenancy.errors import FreeholdError, TenantBusy, TenantGone, TenantSuspended
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ class Entry(rq.job.Job):
         except (TenantSuspended, TenantBusy):
             hold(self.connection, envelope)
         except TenantGone as gone:
-            ledger.record("job_dropped", envelope["tenant"], job=envelope["job"], reason=str(gone))
+            tenancy.ledger.record("job_dropped", envelope["tenant"], job=envelope["job"], reason=str(gone))
 
 
 class Queue(rq.Queue):
@@ -252,7 +252,7 @@ def set_aside(client: redis.Redis, name: bytes, reason: str) -> None:
         pipe.lrem(_queue(client).intermediate_queue_key, 0, name)  # type: ignore[arg-type]
         pipe.delete(_key(name))
         pipe.execute()
-    ledger.record("job_quarantined", entry=kept["name"], reason=reason)
+    tenancy.ledger.record("job_quarantined", entry=kept["name"], reason=reason)
 
 
 def hold(client: redis.Redis, envelope: jobs.Envelope) -> None:
@@ -261,16 +261,19 @@ def hold(client: redis.Redis, envelope: jobs.Envelope) -> None:
 
 
 def release(client: redis.Redis) -> None:
-    """Enqueue the held envelopes whose tenant is back; forget those whose tenant is gone."""
-    for name, text in client.hgetall(HELD).items():
-        envelope = json.loads(text)
+    """Enqueue the held envelopes whose tenant is back; forget those whose tenant is gone, set aside those not ours."""
+    held: Any = client.hgetall(HELD)
+    for name, text in held.items():
         try:
+            envelope = jobs.refuse_foreign(json.loads(text))
             jobs.open_tenant(envelope["tenant"])
             _send(client, envelope)
         except (TenantSuspended, TenantBusy):
             continue
+        except (jobs.EnvelopeRefused, ValueError, RecursionError) as refusal:
+            set_aside(client, name, f"It was among the held: {refusal}")
         except TenantGone as gone:
-            ledger.record("job_dropped", envelope["tenant"], job=envelope["job"], reason=str(gone))
+            tenancy.ledger.record("job_dropped", envelope["tenant"], job=envelope["job"], reason=str(gone))
         client.hdel(HELD, name)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from flask import Flask
 
-from app.tenancy import db, registry
+from app.tenancy import db, tenancy
 from app.tenancy.registry import Setting
 
 DEFAULTS = {
@@ -26,7 +26,7 @@ DEFAULTS = {
 
 def text(name: str) -> str:
     """Return a setting; raises `KeyError` for one that does not exist."""
-    return registry.settings().get(name, DEFAULTS[name])
+    return tenancy.registry.settings().get(name, DEFAULTS[name])
 
 
 def number(name: str) -> int:

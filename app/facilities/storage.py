@@ -1,9 +1,9 @@
 """Files of a tenant, sealed: nobody reads one without the tenant's key, and nobody can test for a known one.
 
 A file is named by an HMAC of its content, so the same bytes are kept once. Each has a random key of its own,
-wrapped by a key of the tenant; its bytes are AES-256-GCM in chunks of 64 KiB whose nonces count up and mark the last one,
-so that a file which is cut short, reordered or exchanged does not open. When the disk is full nothing is left behind
-and `StorageFull` is raised; when the file or its key is gone `StorageDamaged` is, for this one file alone.
+wrapped by a key of the tenant; its bytes are AES-256-GCM in chunks of 64 KiB whose nonces count up and mark the
+last one, so that a file which is cut short, reordered or exchanged does not open. When the disk is full nothing
+is left behind and `StorageFull` is raised; when the file or its key is gone `StorageDamaged` is, for this file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import puremagic
 from cryptography.exceptions import InvalidTag
@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.tenancy import TenantModel, Timestamp, current_tenant, db, keys, placements, utcnow
+from app.tenancy import TenantModel, Timestamp, current_tenant, db, tenancy, utcnow
 from app.tenancy.errors import FreeholdError, QuotaExceeded
 
 CHUNK = 65536  # bytes of plaintext
@@ -79,7 +79,7 @@ def put(data: bytes | BinaryIO, mime: str = "") -> StoredFile:
     folder = _folder(tenant)
     temporary = folder / f".{secrets.token_hex(16)}"
     try:
-        name, size, head = _seal(source, temporary, key, keys.tenant_subkey(tenant, "file-names"))
+        name, size, head = _seal(source, temporary, key, tenancy.keys.tenant_subkey(tenant, "file-names"))
         known = db.session.get(StoredFile, name)
         if known is not None:
             return known
@@ -96,7 +96,7 @@ def put(data: bytes | BinaryIO, mime: str = "") -> StoredFile:
 def used_bytes() -> int:
     """Return what the current tenant takes on the disk: its files and its database."""
     files = db.session.scalar(select(func.coalesce(func.sum(StoredFile.size), 0))) or 0
-    return files + placements.file(current_tenant().id).stat().st_size
+    return files + tenancy.placements.file(current_tenant().id).stat().st_size
 
 
 def require_room(size: int) -> None:
@@ -134,7 +134,7 @@ def open_file(name: str) -> BinaryIO:
 
 
 def _folder(tenant: str) -> Path:
-    folder = placements.folder(tenant) / "files"
+    folder = tenancy.placements.folder(tenant) / "files"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
@@ -183,12 +183,12 @@ def _nonce(count: int, *, last: bool) -> bytes:
 
 
 def _wrap(tenant: str, name: str, key: bytes) -> bytes:
-    nonce, cipher = secrets.token_bytes(12), AESGCM(keys.tenant_subkey(tenant, "files"))
+    nonce, cipher = secrets.token_bytes(12), AESGCM(tenancy.keys.tenant_subkey(tenant, "files"))
     return nonce + cipher.encrypt(nonce, key, f"{tenant}:{name}".encode())
 
 
 def _unwrap(tenant: str, name: str, wrapped: bytes) -> bytes:
-    cipher = AESGCM(keys.tenant_subkey(tenant, "files"))
+    cipher = AESGCM(tenancy.keys.tenant_subkey(tenant, "files"))
     try:
         return cipher.decrypt(wrapped[:12], wrapped[12:], f"{tenant}:{name}".encode())
     except (InvalidTag, ValueError) as error:
@@ -242,7 +242,7 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any) -> int:
         if not self._rest:
             self._rest = next(self._pieces, b"")
         taken = self._rest[: len(buffer)]

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Config
 from app.facilities import queue
-from app.tenancy import db, keys, registry, schema
+from app.tenancy import db, tenancy
 from app.tenancy.ledger import AuditRow
 from app.tenancy.registry import Tenant
 
@@ -35,12 +35,12 @@ def is_token(given: str) -> bool:
 
 def token() -> str:
     """Return the token that opens the detail to other machines; it follows from the master key."""
-    return keys.subkey("health").hex()
+    return tenancy.keys.subkey("health").hex()
 
 
 def _registry() -> str | None:
     try:
-        registry.resolve("")
+        tenancy.registry.resolve("")
     except Exception as error:  # whatever it is, it is the answer
         return f"The registry cannot be read: {error}."
     return None
@@ -84,7 +84,7 @@ def _worker() -> str | None:
 
 def _migrations() -> str | None:
     behind = db.session.scalar(
-        select(func.count()).select_from(Tenant).where(Tenant.schema != schema.head, Tenant.state == "active")
+        select(func.count()).select_from(Tenant).where(Tenant.schema != tenancy.schema.head, Tenant.state == "active")
     )
     return f"{behind} of the active tenants have an older schema. Run `freehold migrate`." if behind else None
 

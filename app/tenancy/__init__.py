@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import resource
 import weakref
-from typing import Any
+from contextlib import closing
 
 from flask import Flask, current_app
 from sqlalchemy import Engine, create_engine, event
@@ -47,13 +47,7 @@ __all__ = [
     "current_tenant",
     "current_version",
     "db",
-    "keys",
-    "ledger",
-    "lifecycle",
-    "placements",
     "platform_context",
-    "registry",
-    "schema",
     "tenancy",
     "tenant_context",
     "utcnow",
@@ -73,21 +67,15 @@ class Tenancy:
         refuse_old_sqlite()
         _raise_descriptor_limit(config.max_open_tenants)
         self.keys = self._load_keys()
-        self.engines: dict[str | None, Engine] = {
-            key: self._central_engine(key) for key in (REGISTRY, LEDGER)
-        }
+        self.engines: dict[str, Engine] = {key: self._central_engine(key) for key in (REGISTRY, LEDGER)}
         self.ledger = Ledger(self.engines[LEDGER])
         self.registry = Registry(lambda: self._open_central(REGISTRY))
-        self.placements = Placements(
-            config.tenants_data, self.keys, self.ledger, self.registry, self.engines[REGISTRY]
-        )
+        self.placements = Placements(config.tenants_data, self.keys, self.ledger, self.registry, self.engines[REGISTRY])
         self.pool = TenantPool(self.placements.open, self.placements.is_current, config.max_open_tenants)
         self.placements.forget_idle = self.pool.discard
         self.engines[TENANT] = create_engine("sqlite+sqlcipher3://", pool=self.pool)
         event.listen(self.engines[TENANT], "handle_error", self._translate)
-        self.schema = Schema(
-            config.instance, config.home, self.keys, self.placements, self.ledger, self.engines
-        )
+        self.schema = Schema(config.instance, config.home, self.keys, self.placements, self.ledger, self.engines)
         self.lifecycle = Lifecycle(self)
         _installations.add(self)
 
@@ -112,9 +100,7 @@ class Tenancy:
         keyring = instance / "keyring.sqlite3"
         instance.mkdir(parents=True, exist_ok=True, mode=0o700)
         with file_lock(instance / "locks" / "start"):
-            found = Keys(
-                load_master_key(self.config.master_key_file, first_start=not keyring.exists()), keyring
-            )
+            found = Keys(load_master_key(self.config.master_key_file, first_start=not keyring.exists()), keyring)
             found.prepare()
             for central in (REGISTRY, LEDGER):
                 found.make(central)
@@ -162,8 +148,8 @@ def _raise_descriptor_limit(max_open_tenants: int) -> None:
 
 def current_version() -> int:
     """Return the version of the current tenant's public content; it moves with every change of it, and with a restore."""
-    connection = db.session.connection(bind_arguments={"bind": tenancy.engines[TENANT]}).connection
-    return connection.execute("SELECT (epoch << 32) + version FROM stamp").fetchone()[0]
+    with closing(tenancy.pool.connect()) as connection:
+        return connection.execute("SELECT (epoch << 32) + version FROM stamp").fetchone()[0]
 
 
 def _close_all() -> None:
@@ -174,14 +160,4 @@ def _close_all() -> None:
 os.register_at_fork(before=_close_all)
 
 
-def _part(name: str) -> Any:
-    return LocalProxy(lambda: getattr(current_app.extensions["tenancy"], name))
-
-
 tenancy: Tenancy = LocalProxy(lambda: current_app.extensions["tenancy"])  # type: ignore[assignment]
-keys: Keys = _part("keys")
-ledger: Ledger = _part("ledger")
-registry: Registry = _part("registry")
-placements: Placements = _part("placements")
-schema: Schema = _part("schema")
-lifecycle: Lifecycle = _part("lifecycle")

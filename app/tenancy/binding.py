@@ -54,6 +54,7 @@ class Database(SQLAlchemy):
     """Flask-SQLAlchemy with engines of the tenancy core, and sessions that live as long as their scope."""
 
     def _make_engine(self, bind_key: str | None, options: dict[str, Any], app: Flask) -> Engine:
+        assert bind_key is not None  # nothing is bound to a default
         return app.extensions["tenancy"].engines[bind_key]
 
     def _teardown_session(self, exc: BaseException | None) -> None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sqlalchemy import func, select
 
 from app.config import Config
-from app.tenancy import ResolvedTenant, Tenancy, lifecycle, registry, schema, tenancy, tenant_context
+from app.tenancy import ResolvedTenant, Tenancy, tenancy, tenant_context
 from app.tenancy import names as valid
 from app.tenancy.binding import db
 from app.tenancy.errors import DatabaseUnreadable, Refused
@@ -33,7 +33,7 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="JSON on s
 
 def known(slug: str) -> ResolvedTenant:
     """Return the tenant with this slug; raises `Refused` for an unknown one."""
-    tenant = registry.by_slug(slug)
+    tenant = tenancy.registry.by_slug(slug)
     if tenant is None:
         raise Refused(f"There is no tenant {slug!r}. `freehold tenants list` shows those there are.")
     return tenant
@@ -47,14 +47,10 @@ def tenants() -> None:
 @tenants.command("create")
 @click.argument("slug")
 @click.option("--name", required=True, help="What the organisation calls itself.")
-@click.option(
-    "--domain", "domains", multiple=True, help="A host it also answers to; the first one is primary."
-)
+@click.option("--domain", "domains", multiple=True, help="A host it also answers to; the first one is primary.")
 @click.option("--tier", default="", help="standard, premium or enterprise.")
 @click.option("--owner", default="", help="E-mail address of the first owner; prints a one-time set-up link.")
-@click.option(
-    "--owner-password-stdin", is_flag=True, help="Take the owner's password from standard input instead."
-)
+@click.option("--owner-password-stdin", is_flag=True, help="Take the owner's password from standard input instead.")
 @as_json_option
 @with_appcontext
 def create(
@@ -76,7 +72,7 @@ def create(
             if token:
                 links.append(token)
 
-    tenant = lifecycle.create(slug, name, domains=domains, tier=tier, furnish=furnish)
+    tenant = tenancy.lifecycle.create(slug, name, domains=domains, tier=tier, furnish=furnish)
     home = tenancy.config.address(tenant.primary_host)
     link = f"{home}/set-up/{links[0]}" if links else ""
     if as_json:
@@ -93,14 +89,12 @@ def create(
 @with_appcontext
 def list_tenants(state: str | None, as_json: bool) -> None:
     """List the tenants."""
-    found = registry.tenants(*([state] if state else ()))
+    found = tenancy.registry.tenants(*([state] if state else ()))
     if as_json:
         click.echo(json.dumps([asdict(tenant) for tenant in found]))
         return
     for tenant in found:
-        click.echo(
-            f"{tenant.slug:<24} {tenant.state:<12} {tenant.tier:<11} {tenant.primary_host:<40} {tenant.name}"
-        )
+        click.echo(f"{tenant.slug:<24} {tenant.state:<12} {tenant.tier:<11} {tenant.primary_host:<40} {tenant.name}")
 
 
 @tenants.command("show")
@@ -138,7 +132,7 @@ def explain(host: str, as_json: bool) -> None:
 @with_appcontext
 def suspend(slug: str, reason: str) -> None:
     """Stop serving a tenant; its data stays."""
-    lifecycle.suspend(slug, reason)
+    tenancy.lifecycle.suspend(slug, reason)
 
 
 @tenants.command("resume")
@@ -146,7 +140,7 @@ def suspend(slug: str, reason: str) -> None:
 @with_appcontext
 def resume(slug: str) -> None:
     """Serve a suspended or archived tenant again."""
-    lifecycle.resume(slug)
+    tenancy.lifecycle.resume(slug)
 
 
 @tenants.command("archive")
@@ -157,7 +151,7 @@ def archive(slug: str, yes: bool) -> None:
     """Close a tenant's pages for good (410); its data stays."""
     if not yes and not (sys.stdin.isatty() and click.confirm(f"Close {slug} for its visitors and members?")):
         raise Refused("Nothing was changed. Confirm, or give --yes.")
-    lifecycle.archive(slug)
+    tenancy.lifecycle.archive(slug)
 
 
 @click.group()
@@ -174,9 +168,7 @@ def list_domains(as_json: bool) -> None:
         select(Domain.host, Tenant.slug, Domain.is_primary).join(Tenant).order_by(Domain.host)
     ).all()
     if as_json:
-        click.echo(
-            json.dumps([{"host": host, "tenant": slug, "primary": primary} for host, slug, primary in rows])
-        )
+        click.echo(json.dumps([{"host": host, "tenant": slug, "primary": primary} for host, slug, primary in rows]))
         return
     for host, slug, primary in rows:
         click.echo(f"{host:<48} {slug:<24} {'primary' if primary else ''}".rstrip())
@@ -195,12 +187,12 @@ def migrate(slug: str, dry_run: bool, workers: int, status: bool, as_json: bool)
         _say_status(as_json)
         return
     behind = [
-        tenant for tenant in ([known(slug)] if slug else registry.tenants()) if tenant.schema != schema.head
+        tenant
+        for tenant in ([known(slug)] if slug else tenancy.registry.tenants())
+        if tenant.schema != tenancy.schema.head
     ]
     if dry_run:
-        click.echo(
-            json.dumps([tenant.slug for tenant in behind]) if as_json else f"{len(behind)} to upgrade."
-        )
+        click.echo(json.dumps([tenant.slug for tenant in behind]) if as_json else f"{len(behind)} to upgrade.")
         return
     parked = _upgrade_all(behind, workers)
     if as_json:
@@ -215,7 +207,7 @@ def migrate(slug: str, dry_run: bool, workers: int, status: bool, as_json: bool)
 def _upgrade_all(behind: list[ResolvedTenant], workers: int) -> list[str]:
     """Upgrade in processes of their own, since alembic keeps global state; returns the slugs that were parked."""
     if len(behind) <= 1:
-        return [tenant.slug for tenant in behind if not schema.upgrade(tenant)]
+        return [tenant.slug for tenant in behind if not tenancy.schema.upgrade(tenant)]
     config = tenancy.config
     tenancy.close()
     spawn = multiprocessing.get_context("spawn")
@@ -248,28 +240,21 @@ def track(items: Any, total: int, label: str) -> Iterator[Any]:
 
 
 def _say_status(as_json: bool) -> None:
-    counts = dict(
-        db.session.execute(select(Tenant.schema, func.count()).group_by(Tenant.schema)).tuples().all()
-    )
+    counts = dict(db.session.execute(select(Tenant.schema, func.count()).group_by(Tenant.schema)).tuples().all())
     parked = db.session.scalars(select(MigrationRun).where(MigrationRun.state == "parked")).all()
     slugs = dict(
-        db.session.execute(
-            select(Tenant.id, Tenant.slug).where(Tenant.id.in_([run.tenant_id for run in parked]))
-        )
+        db.session.execute(select(Tenant.id, Tenant.slug).where(Tenant.id.in_([run.tenant_id for run in parked])))
         .tuples()
         .all()
     )
-    report = {
-        "head": schema.head,
-        "current": counts.pop(schema.head, 0),
-        "behind": sum(counts.values()),
-        "parked": [{"tenant": slugs.get(run.tenant_id, run.tenant_id), "error": run.error} for run in parked],
-    }
+    failed = [{"tenant": slugs.get(run.tenant_id, run.tenant_id), "error": run.error} for run in parked]
+    current = counts.pop(tenancy.schema.head, 0)
+    report = {"head": tenancy.schema.head, "current": current, "behind": sum(counts.values()), "parked": failed}
     if as_json:
         click.echo(json.dumps(report))
         return
-    click.echo(f"{report['current']} at the code's schema, {report['behind']} behind, {len(parked)} parked.")
-    for row in report["parked"]:
+    click.echo(f"{current} at the code's schema, {report['behind']} behind, {len(failed)} parked.")
+    for row in failed:
         click.echo(f"  {row['tenant']}: {row['error']}")
 
 
@@ -289,7 +274,7 @@ def _explained(host: str) -> Iterator[tuple[str, str]]:
     if name == tenancy.config.platform_host:
         yield "answer", "the console"
         return
-    tenant = registry.resolve(name) if name else None
+    tenant = tenancy.registry.resolve(name) if name else None
     if tenant is None:
         yield "answer", "404, the same for every unknown name"
         return
@@ -301,7 +286,9 @@ def _explained(host: str) -> Iterator[tuple[str, str]]:
     )
     yield (
         "schema",
-        "current" if tenant.schema == schema.head else f"behind: {tenant.schema} instead of {schema.head}",
+        "current"
+        if tenant.schema == tenancy.schema.head
+        else f"behind: {tenant.schema} instead of {tenancy.schema.head}",
     )
     yield "pool", tenancy.pool.status()
     try:

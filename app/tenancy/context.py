@@ -85,9 +85,7 @@ def tenant_context(
 
 
 @contextmanager
-def platform_context(
-    *, origin: str = "command", writes: bool = True, request_id: str = ""
-) -> Iterator[Scope]:
+def platform_context(*, origin: str = "command", writes: bool = True, request_id: str = "") -> Iterator[Scope]:
     """Work on the registry and the ledger with no tenant current; tenant tables raise `NoTenant` inside."""
     with _entered(Scope(None, origin, writes, request_id or secrets.token_hex(8))) as scope:
         yield scope

@@ -145,7 +145,9 @@ class QuotaExceeded(FreeholdError):
 
     def __init__(self, quota: str, limit: int, used: int) -> None:
         self.quota, self.limit, self.used = quota, limit, used
-        self.advice = f"Your plan allows {limit} ({quota}) and {used} are in use. Remove something or ask for a larger plan."
+        self.advice = (
+            f"Your plan allows {limit} ({quota}) and {used} are in use. Remove something or ask for a larger plan."
+        )
         super().__init__(self.advice)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from flask import Flask, current_app
 
-from app.tenancy import current_tenant, keys, registry, schema, tenant_context, utcnow
+from app.tenancy import current_tenant, tenancy, tenant_context, utcnow
 from app.tenancy.context import ResolvedTenant
 from app.tenancy.errors import DatabaseUnreadable, FreeholdError, TenantBusy, TenantGone, TenantSuspended
 
@@ -129,14 +129,14 @@ def perform(envelope: object) -> None:
 
 def open_tenant(tenant_id: str) -> ResolvedTenant:
     """Return the tenant when its jobs may run now; raises `TenantSuspended`, `TenantBusy` or `TenantGone`."""
-    tenant = registry.by_id(tenant_id)
+    tenant = tenancy.registry.by_id(tenant_id)
     if tenant is None or tenant.state in GONE_STATES:
         raise TenantGone(f"Tenant {tenant_id} is closed; its jobs are not run.")
     if tenant.state in HELD_STATES:
         raise HELD_STATES[tenant.state](f"Tenant {tenant.slug} is {tenant.state}; its jobs wait.")
     if tenant.placement != "ready":
         raise TenantBusy(f"Tenant {tenant.slug} is being looked after; its jobs wait.")
-    schema.require_current(tenant)
+    tenancy.schema.require_current(tenant)
     return tenant
 
 
@@ -148,4 +148,4 @@ def _perform(app: Flask, tenant: ResolvedTenant, job: Job, arguments: dict[str, 
 def _mac(tenant_id: str, unsigned: Envelope) -> str:
     """Return HMAC-SHA256 over the canonical JSON of `unsigned`, under the tenant's key for jobs, in hex."""
     text = json.dumps(unsigned, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hmac.new(keys.tenant_subkey(tenant_id, "jobs"), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(tenancy.keys.tenant_subkey(tenant_id, "jobs"), text.encode(), hashlib.sha256).hexdigest()

@@ -48,9 +48,7 @@ def load_master_key(path: Path, *, first_start: bool) -> bytes:
             "kit, or set FREEHOLD_MASTER_KEY_FILE to where it is."
         ) from None
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise CannotStart(
-            f"The master key {path} can be read by others. Run `chmod 600 {path}` and start again."
-        )
+        raise CannotStart(f"The master key {path} can be read by others. Run `chmod 600 {path}` and start again.")
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise CannotStart(
@@ -150,16 +148,10 @@ class Keys:
             raise DatabaseUnreadable(f"The keyring has no key for {owner}.")
         version, wrapped = row
         try:
-            return AESGCM(self.subkey("wrap")).decrypt(
-                wrapped[:12], wrapped[12:], f"{owner}:{version}".encode()
-            )
+            return AESGCM(self.subkey("wrap")).decrypt(wrapped[:12], wrapped[12:], f"{owner}:{version}".encode())
         except InvalidTag:
-            raise DatabaseUnreadable(
-                f"The wrapped key of {owner} is damaged or was made for another owner."
-            ) from None
+            raise DatabaseUnreadable(f"The wrapped key of {owner} is damaged or was made for another owner.") from None
 
 
 def _derive(key: bytes, purpose: str) -> bytes:
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"freehold:{purpose}".encode()).derive(
-        key
-    )
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=f"freehold:{purpose}".encode()).derive(key)

@@ -71,9 +71,7 @@ class Lifecycle:
         own = f"{slug}.{self._tenancy.config.base_domain}"
         hosts = tuple(dict.fromkeys([*(names.host(domain) for domain in domains), own]))
         if self._tenancy.config.platform_host in hosts:
-            raise InvalidName(
-                f"{self._tenancy.config.platform_host} is the platform's own host; give another domain."
-            )
+            raise InvalidName(f"{self._tenancy.config.platform_host} is the platform's own host; give another domain.")
         # A few locks that many slugs share, so that ten thousand tenants do not leave ten thousand files.
         with file_lock(self._tenancy.config.instance / "locks" / f"create-{crc32(slug.encode()) % LOCKS}"):
             tenant = self._reserve(slug, name.strip() or slug, hosts, tier, hidden)
@@ -117,9 +115,7 @@ class Lifecycle:
             raise Refused(f"There is no tenant {slug!r}. `freehold tenants list` shows those there are.")
         return tenant
 
-    def _reserve(
-        self, slug: str, name: str, hosts: tuple[str, ...], tier: str, hidden: bool
-    ) -> ResolvedTenant:
+    def _reserve(self, slug: str, name: str, hosts: tuple[str, ...], tier: str, hidden: bool) -> ResolvedTenant:
         with self._tenancy.engines["registry"].begin() as registry:
             existing = registry.execute(select(Tenant.id, Tenant.state).where(Tenant.slug == slug)).first()
             if existing is not None and existing.state != "provisioning":
@@ -162,9 +158,7 @@ class Lifecycle:
         return wanted
 
     def _refuse_taken(self, registry: EngineConnection, hosts: tuple[str, ...], tenant_id: str) -> None:
-        taken = registry.scalars(
-            select(Domain.host).where(Domain.host.in_(hosts), Domain.tenant_id != tenant_id)
-        ).all()
+        taken = registry.scalars(select(Domain.host).where(Domain.host.in_(hosts), Domain.tenant_id != tenant_id)).all()
         if taken:
             raise Refused(f"The domain {taken[0]} belongs to another tenant.")
 
@@ -206,7 +200,5 @@ class Lifecycle:
     def _activate(self, tenant: ResolvedTenant) -> None:
         with self._tenancy.engines["registry"].begin() as registry:
             registry.execute(
-                update(Tenant)
-                .where(Tenant.id == tenant.id)
-                .values(state="active", schema=self._tenancy.schema.head)
+                update(Tenant).where(Tenant.id == tenant.id).values(state="active", schema=self._tenancy.schema.head)
             )

@@ -10,7 +10,9 @@ import idna
 from app.tenancy.errors import InvalidName
 
 RESERVED = frozenset(
-    ["admin", "api", "app", "assets", "autoconfig", "autodiscover", "cdn", "console", "dns", "files", "ftp", "help", "imap", "live", "localhost", "mail", "mx", "ns", "ns1", "ns2", "operator", "platform", "pop", "postmaster", "public", "registry", "root", "sign-in", "smtp", "static", "status", "support", "system", "test", "tenant", "tenants", "webmail", "www"]
+    "admin api app assets autoconfig autodiscover cdn console dns files ftp help imap live localhost mail mx ns ns1 ns2 "
+    "operator platform pop postmaster public registry root sign-in smtp static status support system test tenant tenants "
+    "webmail www".split()
 )
 _SLUG = re.compile(r"[a-z](?:[a-z0-9]|-(?!-)){0,61}[a-z0-9]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

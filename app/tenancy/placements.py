@@ -29,9 +29,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 class Placements:
     """The folders and files of the tenants of one installation."""
 
-    def __init__(
-        self, root: Path, keys: Keys, ledger: Ledger, registry: Registry, registry_engine: Engine
-    ) -> None:
+    def __init__(self, root: Path, keys: Keys, ledger: Ledger, registry: Registry, registry_engine: Engine) -> None:
         self._root = root
         self._keys = keys
         self._ledger = ledger
@@ -39,7 +37,7 @@ class Placements:
         self._registry_engine = registry_engine
         self._guard = threading.Lock()
         self._broken: dict[str, tuple[float, int, str]] = {}  # tenant id: (until, generation, why)
-        self.forget_idle: Callable[[str], None] = lambda tenant_id: None
+        self.forget_idle: Callable[[str], None] = lambda _: None  # until the pool says how
 
     def folder(self, tenant_id: str) -> Path:
         """Return the tenant's folder; its name comes from the registry's id alone."""
@@ -81,9 +79,7 @@ class Placements:
         path = self.file(tenant_id)
         self._refuse_links(path)
         try:
-            connection = connect(
-                path, self._keys.database_key(tenant_id), guarded=guarded, max_bytes=max_bytes
-            )
+            connection = connect(path, self._keys.database_key(tenant_id), guarded=guarded, max_bytes=max_bytes)
         except driver.OperationalError as error:
             raise DatabaseUnreadable(f"{path.name} of {tenant_id} cannot be opened: {error}.") from None
         except driver.DatabaseError as error:
@@ -151,9 +147,7 @@ class Placements:
             connection.execute(
                 update(Tenant)
                 .where(Tenant.id == tenant_id)
-                .values(
-                    placement=placement, generation=Tenant.generation + (1 if placement == "sealed" else 0)
-                )
+                .values(placement=placement, generation=Tenant.generation + (1 if placement == "sealed" else 0))
             )
 
     def _refuse_broken(self, tenant: ResolvedTenant) -> None:
@@ -169,9 +163,7 @@ class Placements:
         # lstat alone: closing a descriptor of a database file would drop this process's locks on it.
         for part in (path, path.parent, path.parent.parent):
             if part.is_symlink():
-                raise DatabaseUnreadable(
-                    f"{part} is a symbolic link; a tenant's data must lie in its own folder."
-                )
+                raise DatabaseUnreadable(f"{part} is a symbolic link; a tenant's data must lie in its own folder.")
         if not os.path.lexists(path):
             raise DatabaseUnreadable(f"{path} is missing.")
 
@@ -181,6 +173,4 @@ class Placements:
         except driver.DatabaseError as error:
             raise DatabaseUnreadable(f"The file of {tenant_id} carries no stamp: {error}.") from None
         if row is None or row[0] != tenant_id:
-            raise DatabaseUnreadable(
-                f"The file in the place of {tenant_id} carries the stamp of {row and row[0]}."
-            )
+            raise DatabaseUnreadable(f"The file in the place of {tenant_id} carries the stamp of {row and row[0]}.")

@@ -60,8 +60,8 @@ class TenantPool(Pool):
         event.listen(self, "checkout", refuse_wrong_tenant)
 
     def recreate(self) -> TenantPool:
-        """Return an empty pool of the same making."""
-        return TenantPool(self._open_file, self._is_current, self._limit)
+        """Return this pool, emptied by `dispose`: a second one beside it would double what may be open."""
+        return self
 
     def dispose(self) -> None:
         """Close every idle connection."""
@@ -98,10 +98,9 @@ class TenantPool(Pool):
                 self._opening += 1
             else:
                 self.counters.hits += 1
+                self._leased[record] = (time.monotonic(), scope)
         if record is None:
-            record = self._open_record()
-        with self._guard:
-            self._leased[record] = (time.monotonic(), scope)
+            record = self._open_record(scope)
         scope.leases += 1
         _set_mode(record, scope.writes)
         return record
@@ -118,13 +117,18 @@ class TenantPool(Pool):
             self._idle.setdefault(key, []).append((time.monotonic(), record))
             self._idle.move_to_end(key)
 
-    def _open_record(self) -> ConnectionPoolEntry:
+    def _open_record(self, scope: Scope) -> ConnectionPoolEntry:
+        record = None
         try:
-            return self._create_connection()
+            record = self._create_connection()
+            return record
         finally:
+            # In one hold of the lock: a connection that is counted nowhere for a moment lets one too many in.
             with self._guard:
                 self._opening -= 1
                 self.counters.opens += 1
+                if record is not None:
+                    self._leased[record] = (time.monotonic(), scope)
 
     def _open_current(self, record: ConnectionPoolEntry) -> Connection:
         tenant = require_scope("A tenant's database").tenant
@@ -182,9 +186,7 @@ class TenantPool(Pool):
                     self.counters.interrupts += 1
 
 
-def refuse_wrong_tenant(
-    connection: Connection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection
-) -> None:
+def refuse_wrong_tenant(connection: Connection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
     """Raise `WrongTenant` when a connection is handed out in the context of another tenant than it was opened for."""
     scope = current_scope()
     current = scope.tenant.id if scope and scope.tenant else "none"

@@ -39,9 +39,7 @@ class Tenant(RegistryModel):
 
     __tablename__ = "tenant"
 
-    id: Mapped[str] = mapped_column(
-        primary_key=True
-    )  # 32 hex digits, random, never user text: it names the folder
+    id: Mapped[str] = mapped_column(primary_key=True)  # 32 hex digits, random, never user text: it names the folder
     slug: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     state: Mapped[str] = mapped_column(default="provisioning", index=True)

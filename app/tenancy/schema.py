@@ -85,22 +85,18 @@ def touch_version(table: str) -> None:
 
     for act in ("INSERT", "UPDATE", "DELETE"):
         op.execute(
-            f"CREATE TRIGGER {table}_{act.lower()}_version AFTER {act} ON {table} "
+            f"CREATE TRIGGER {table}_{act.lower()}_version AFTER {act} ON {table} "  # noqa: S608
             "BEGIN UPDATE stamp SET version = version + 1; END"
         )
 
 
 def _triggers(connection: Connection) -> dict[str, tuple[str, str]]:
-    rows = connection.execute(
-        "SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'"
-    ).fetchall()
+    rows = connection.execute("SELECT name, tbl_name, sql FROM sqlite_schema WHERE type = 'trigger'").fetchall()
     return {name: (table, sql) for name, table, sql in rows}
 
 
 def _restore_triggers(connection: Connection, before: dict[str, tuple[str, str]]) -> None:
-    tables = {
-        row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    }
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()}
     present = _triggers(connection)
     for name, (table, sql) in before.items():
         if name not in present and table in tables:
@@ -169,9 +165,7 @@ class Schema:
                     migrate(connection, "tenant")
                 finally:
                     connection.close()
-            except (
-                Exception
-            ) as error:  # whatever a migration raises, this tenant is parked and the others go on
+            except Exception as error:  # whatever a migration raises, this tenant is parked and the others go on
                 self._note(tenant, "parked", str(error))
                 return False
             self._note(tenant, "done", "")
@@ -254,8 +248,6 @@ def migrate_central(path: Path, key: bytes, tree: str) -> None:
 
 def _current(connection: Connection) -> tuple[str, ...]:
     try:
-        return tuple(
-            sorted(row[0] for row in connection.execute("SELECT version_num FROM alembic_version").fetchall())
-        )
+        return tuple(sorted(row[0] for row in connection.execute("SELECT version_num FROM alembic_version").fetchall()))
     except driver.OperationalError:
         return ()

@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import answers, free_port, until
+from tests.running import answers, free_port, until
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 pytestmark = [
     pytest.mark.browser,
@@ -42,8 +48,12 @@ def village(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Village]:
     home, port = tmp_path_factory.mktemp("village"), free_port()
     settings = {**os.environ, "FREEHOLD_HOME": str(home), "PORT": str(port), "FREEHOLD_MAIL_IN": ""}
     command = [sys.executable, "-m", "app.cli"]
-    printed = subprocess.run([*command, "demo"], cwd=ROOT, env=settings, check=True, capture_output=True, text=True).stdout
-    serving = subprocess.Popen([*command, "serve"], cwd=ROOT, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    printed = subprocess.run(
+        [*command, "demo"], cwd=ROOT, env=settings, check=True, capture_output=True, text=True
+    ).stdout
+    serving = subprocess.Popen(
+        [*command, "serve"], cwd=ROOT, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         village = Village(port, dict(re.findall(r"(\S+@\S+)\s+(\S+)", printed)))
         until(lambda: answers(f"http://127.0.0.1:{port}/", "riverside.localhost"), seconds=60)

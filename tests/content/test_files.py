@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from app.content.models import Entry, Media
 from app.facilities import storage
-from app.tenancy import db, placements
+from app.tenancy import db, tenancy
 
 
 def picture(colour: str = "teal") -> bytes:
@@ -103,7 +103,7 @@ def test_a_damaged_file_is_refused_whole(app, alpha, client_for, publish, store)
     publish(alpha, "page", "Plots", f"![x]({address})")
     name = address.split("/")[2]
     with app.app_context():
-        sealed = placements.folder(alpha.id) / "files" / name[:2] / name
+        sealed = tenancy.placements.folder(alpha.id) / "files" / name[:2] / name
     sealed.write_bytes(sealed.read_bytes()[:-3])
     assert client_for(alpha).get(address).status_code == 503
     assert client_for(alpha).get("/plots").status_code == 200

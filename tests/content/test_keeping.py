@@ -15,9 +15,9 @@ WRITER = """
     import sys
     from app import create_app
     from app.content.models import Entry
-    from app.tenancy import db, registry, tenant_context
+    from app.tenancy import db, tenancy, tenant_context
     app = create_app()
-    with app.app_context(), tenant_context(registry.by_slug("alpha")):
+    with app.app_context(), tenant_context(tenancy.registry.by_slug("alpha")):
         entry = db.session.get(Entry, int(sys.argv[1]))
         entry.revise("Changed elsewhere", "By another process.")
         db.session.commit()
@@ -101,6 +101,7 @@ def test_unknown_queries_are_not_kept_and_not_found_pages_neither(alpha, client_
     browser = client_for(alpha)
     for number in range(5):
         browser.get(f"/?utm={number}")
+        browser.get(f"/posts/?page=x{number}")
         browser.get(f"/nothing-{number}")
     assert pages.bytes == 0
 

@@ -139,3 +139,10 @@ def test_the_site_answers_get_and_head_alone(alpha, client_for, publish, method)
     publish(alpha, "page", "About")
     assert client_for(alpha).open("/about", method=method).status_code == 405
     assert client_for(alpha).head("/about").status_code == 200
+
+
+def test_what_is_not_here_and_what_is_for_members_get_the_same_answer_with_a_way_to_sign_in(alpha, client_for, hidden):
+    within, nothing = (client_for(alpha).get(path) for path in ("/zanzibar-within", "/zanzibar-nothing"))
+    assert within.status_code == nothing.status_code == 404
+    assert within.text.replace("zanzibar-within", "") == nothing.text.replace("zanzibar-nothing", "")
+    assert "/sign-in?next=/zanzibar-within" in within.text

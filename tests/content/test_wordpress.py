@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
-from wxr import BASE, export, item
+from tests.content.wxr import BASE, export, item
 
 from app import Freehold
 from app.config import Config
@@ -180,7 +181,9 @@ def test_a_second_import_brings_what_changed_there_and_keeps_what_was_edited_her
         two = db.session.scalars(select(Entry).where(Entry.path == "entry-2")).one()
         two.revise("Two, by us", "ours")
         db.session.commit()
-    report = bring(export(item(1, "One", "second"), item(2, "Two", "second"), item(3, "Three", "first"), item(4, "Four", "new")))
+    report = bring(
+        export(item(1, "One", "second"), item(2, "Two", "second"), item(3, "Three", "first"), item(4, "Four", "new"))
+    )
     assert report["outcome"] == {"created": 1, "updated": 1, "unchanged": 1, "kept": 1}
     assert "edited here" in why(report, "left", "post")
     with inside():
@@ -206,7 +209,7 @@ def test_links_lead_to_where_things_are_now(html: Callable[..., str]) -> None:
         f'<a href="https://elsewhere.example/">g</a> <a href="{BASE}/feed/">h</a> <a href="{BASE}/author/ann/">i</a>',
         item(8, "Other", "x", post_name="other", link=f"{BASE}/2020/01/other/", terms=[("category", "news", "News")]),
     )
-    assert [href for href in __import__("re").findall('href="([^"]*)"', shown)] == [
+    assert re.findall('href="([^"]*)"', shown) == [
         "/posts/other", "/posts/other", "/posts/other", "/posts/topics/news", "/", "/posts/",
         "https://elsewhere.example/", "/feed.xml", "/posts/",
     ]  # fmt: skip
@@ -214,7 +217,17 @@ def test_links_lead_to_where_things_are_now(html: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["/wp-login.php", "/?cat=77", "/?s=tea", "/nowhere/", "/?p=99", "/wp-content/uploads/a.pdf", "/drafted/", "/hidden/", "/category/empty/"],
+    [
+        "/wp-login.php",
+        "/?cat=77",
+        "/?s=tea",
+        "/nowhere/",
+        "/?p=99",
+        "/wp-content/uploads/a.pdf",
+        "/drafted/",
+        "/hidden/",
+        "/category/empty/",
+    ],
 )
 def test_a_link_to_what_did_not_come_becomes_its_text(html: Callable[..., str], address: str) -> None:
     shown = html(
@@ -229,9 +242,15 @@ def test_a_link_to_what_did_not_come_becomes_its_text(html: Callable[..., str], 
 def test_old_addresses_lead_to_entries_and_topics(
     bring: Bring, client_for: Callable[..., FlaskClient], alpha: ResolvedTenant, inside: Inside
 ) -> None:
-    bring(export(item(1, "One", "x", post_name="one", link=f"{BASE}/2020/01/one/", terms=[("category", "news", "News")])))
+    bring(
+        export(item(1, "One", "x", post_name="one", link=f"{BASE}/2020/01/one/", terms=[("category", "news", "News")]))
+    )
     client = client_for(alpha)
-    for old, new in {"/2020/01/one/": "/posts/one", "/?p=1": "/posts/one", "/category/news/": "/posts/topics/news"}.items():
+    for old, new in {
+        "/2020/01/one/": "/posts/one",
+        "/?p=1": "/posts/one",
+        "/category/news/": "/posts/topics/news",
+    }.items():
         assert client.get(old, follow_redirects=True).request.path == new
 
 
@@ -291,7 +310,9 @@ def test_a_run_that_is_killed_is_mended_by_running_it_again(
     file.write_bytes(data)
     app.extensions["tenancy"].close()
     command = [sys.executable, "-m", "app.cli", "content", "import-wordpress", "alpha", str(file)]
-    with subprocess.Popen(command, env={**os.environ, "FREEHOLD_HOME": str(home)}, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(
+        command, env={**os.environ, "FREEHOLD_HOME": str(home)}, stderr=subprocess.PIPE, text=True
+    ) as run:
         assert run.stderr is not None
         assert json.loads(run.stderr.readline())["total"] == 300
         time.sleep(0.05)

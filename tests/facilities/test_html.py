@@ -36,7 +36,9 @@ def test_nothing_that_runs_or_calls_elsewhere_survives(attack: str) -> None:
 
 
 def test_cleaning_twice_changes_nothing() -> None:
-    once = clean('<h2 id="top">A</h2><p class="alignleft x">b <a href="#top">c</a></p><img src="/files/a/b.png" alt="d">')
+    once = clean(
+        '<h2 id="top">A</h2><p class="alignleft x">b <a href="#top">c</a></p><img src="/files/a/b.png" alt="d">'
+    )
     assert clean(once) == once
 
 

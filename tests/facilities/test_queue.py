@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 import redis
-from queue_worker import write
-from running import until
+from tests.facilities.queue_worker import write
+from tests.running import until
 from sqlalchemy import select
 
 from app.facilities import queue
 from app.serve import valkey as valkey_process
 from app.serve.folders import make_folders
-from app.tenancy import db, jobs, lifecycle
+from app.tenancy import db, jobs, tenancy
 from app.tenancy.ledger import AuditRow
 
 QUEUE = "rq:queue:jobs"
@@ -287,22 +287,32 @@ def test_an_entry_smuggled_in_as_an_abandoned_job_is_set_aside(send, start_worke
 def test_jobs_of_a_suspended_tenant_wait_and_those_of_others_run(app, send, start_worker, client, notes, alpha, beta):
     send(alpha, write, file=str(notes), text="later")
     with app.app_context():
-        lifecycle.suspend("alpha", "unpaid")
+        tenancy.lifecycle.suspend("alpha", "unpaid")
     send(beta, write, file=str(notes), text="now")
     start_worker()
     until(lambda: client.hlen(queue.HELD))
     until(lambda: read(notes) == ["beta now"])
     with app.app_context():
-        lifecycle.resume("alpha")
+        tenancy.lifecycle.resume("alpha")
     until(lambda: len(read(notes)) == 2, seconds=40)
     assert read(notes)[1] == "alpha later"
     assert client.hlen(queue.HELD) == 0
 
 
+@pytest.mark.parametrize("text", ["no json", "[" * 100_000, "{}", '{"tenant": "x", "job": "os.system"}'])
+def test_what_is_written_among_the_held_by_hand_is_set_aside(send, start_worker, client, notes, alpha, text):
+    client.hset(queue.HELD, "by-hand", text)
+    start_worker()
+    until(lambda: quarantined(client) and not client.hlen(queue.HELD))
+    assert client.hlen(queue.HELD) == 0
+    send(alpha, write, file=str(notes), text="after")
+    until(lambda: read(notes))
+
+
 def test_jobs_of_a_closed_tenant_are_dropped_with_a_row(app, send, start_worker, client, notes, alpha):
     send(alpha, write, file=str(notes), text="never")
     with app.app_context():
-        lifecycle.archive("alpha")
+        tenancy.lifecycle.archive("alpha")
     start_worker()
     until(lambda: ledger_rows(app, "job_dropped"))
     assert read(notes) == []

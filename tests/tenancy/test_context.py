@@ -21,9 +21,7 @@ def test_a_context_restores_after_an_exception(alpha: ResolvedTenant):
     assert current_scope() is None
 
 
-def test_rebinding_inside_a_context_is_refused_and_says_what_to_do(
-    alpha: ResolvedTenant, beta: ResolvedTenant
-):
+def test_rebinding_inside_a_context_is_refused_and_says_what_to_do(alpha: ResolvedTenant, beta: ResolvedTenant):
     with tenant_context(alpha):
         with pytest.raises(AlreadyBound, match="Leave the first"), tenant_context(beta):
             pytest.fail("entered")

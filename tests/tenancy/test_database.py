@@ -72,9 +72,7 @@ def read_half(path: Path, cursor_class: type) -> tuple[int, int]:
     half_read.fetchone()
     reader.rollback()
     writer.execute("INSERT INTO row VALUES (99)")
-    counts = tuple(
-        c.cursor(cursor_class).execute("SELECT count(*) FROM row").fetchone()[0] for c in (reader, writer)
-    )
+    counts = tuple(c.cursor(cursor_class).execute("SELECT count(*) FROM row").fetchone()[0] for c in (reader, writer))
     half_read.close()
     reader.close()
     writer.close()

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import click
 import pytest
-from conftest import PASSWORD, Browser, sign_in
 from sqlalchemy import select
 from werkzeug.routing import Rule
 
@@ -20,6 +19,7 @@ from app.content.models import Entry, Import, Media, MenuItem, Topic
 from app.tenancy import db, tenant_context, utcnow
 from app.tenancy.jobs import EnvelopeRefused, find, jobs, perform, seal
 from app.tenancy.ledger import AuditRow
+from tests.conftest import PASSWORD, Browser, sign_in
 
 PUBLIC, MEMBER, OPERATOR, NEUTRAL = "public", "member", "operator", "neutral"
 
@@ -169,9 +169,7 @@ def addresses(app, tenancy, rule: Rule) -> list[str]:
     found = [rule.rule]
     for argument in sorted(rule.arguments):
         found = [
-            re.sub(rf"<(?:[a-z]+:)?{argument}>", str(value), address)
-            for address in found
-            for value in values[argument]
+            re.sub(rf"<(?:[a-z]+:)?{argument}>", str(value), address) for address in found for value in values[argument]
         ]
     return found
 
@@ -192,7 +190,7 @@ def test_every_route_is_classified(app):
 
 
 def test_every_job_is_classified(app):
-    assert {job.name for job in jobs()} == JOBS
+    assert {job.name for job in jobs() if not job.name.startswith("test")} == JOBS
 
 
 def test_every_command_is_classified(app):
@@ -233,7 +231,9 @@ def test_no_route_shows_or_changes_alpha_for_whoever_stands_at_beta(
                         address, method=method, data={"title": "planted"} if method == "POST" else None
                     )
                     walked += 1
-                    where = f"{method} {address} ({rule.endpoint}) by {'stranger' if browser is stranger else 'carrier'}"
+                    where = (
+                        f"{method} {address} ({rule.endpoint}) by {'stranger' if browser is stranger else 'carrier'}"
+                    )
                     assert CANARY["alpha"] not in answer.text, where
                     assert alpha.name not in answer.text, where
                     kind = ROUTES[rule.endpoint]

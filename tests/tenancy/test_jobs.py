@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from app.tenancy import current_scope, db, jobs, registry
+from app.tenancy import current_scope, db, jobs, tenancy
 from app.tenancy.errors import AlreadyBound, NoTenant, TenantBusy, TenantGone, TenantSuspended
 from app.tenancy.registry import Tenant
 
@@ -160,7 +160,7 @@ def test_a_tenant_that_is_not_active_does_not_run_jobs(app, envelope_of, perform
         for name, value in change.items():
             setattr(db.session.get(Tenant, alpha.id), name, value)
         db.session.commit()
-        assert registry.by_id(alpha.id) is not None
+        assert tenancy.registry.by_id(alpha.id) is not None
     with pytest.raises(error):
         perform(envelopes[0])
     perform(envelopes[1])

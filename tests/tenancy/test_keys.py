@@ -53,18 +53,12 @@ def test_every_owner_has_a_key_of_its_own(keys: Keys):
     keys.make("b")
     assert keys.database_key("a") != keys.database_key("b")
     keys.make("a")
-    assert (
-        keys.tenant_subkey("a", "files")
-        != keys.tenant_subkey("a", "jobs")
-        != keys.tenant_subkey("b", "files")
-    )
+    assert keys.tenant_subkey("a", "files") != keys.tenant_subkey("a", "jobs") != keys.tenant_subkey("b", "files")
 
 
 def test_a_wrapped_key_moved_to_another_owner_does_not_unwrap(keys: Keys):
     keys.make("a")
-    keys._ring().execute(
-        "INSERT INTO wrapped_key SELECT 'b', version, wrapped FROM wrapped_key WHERE owner = 'a'"
-    )
+    keys._ring().execute("INSERT INTO wrapped_key SELECT 'b', version, wrapped FROM wrapped_key WHERE owner = 'a'")
     with pytest.raises(DatabaseUnreadable, match="made for another owner"):
         keys.database_key("b")
 

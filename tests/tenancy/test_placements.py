@@ -56,9 +56,7 @@ def test_swapped_files_are_refused_by_their_stamp_when_keys_are_equal(tenancy, a
         tenancy.placements.open_file(beta.id)
     monkeypatch.setattr(tenancy.placements, "_refuse_foreign", lambda connection, tenant_id: None)
     leaked = tenancy.placements.open_file(beta.id)
-    assert leaked.execute("SELECT tenant_id FROM stamp").fetchone() == (alpha.id,), (
-        "the trap, with both guards out"
-    )
+    assert leaked.execute("SELECT tenant_id FROM stamp").fetchone() == (alpha.id,), "the trap, with both guards out"
     leaked.close()
 
 
@@ -107,9 +105,7 @@ def test_a_broken_file_is_left_alone_for_a_while(app, tenancy, alpha):
 
 def test_damage_met_in_the_middle_trips_the_breaker_too(app, tenancy, alpha):
     with app.app_context(), tenant_context(alpha):
-        db.session.connection(bind_arguments={"bind": tenancy.engines["tenant"]}).execute(
-            text("SELECT 1 FROM stamp")
-        )
+        db.session.connection(bind_arguments={"bind": tenancy.engines["tenant"]}).execute(text("SELECT 1 FROM stamp"))
         path = file_of(tenancy, alpha)
         with path.open("r+b") as file:
             file.seek(4096)
@@ -193,9 +189,7 @@ def test_a_rename_under_an_idle_lease_without_drain_loses_commits_and_with_drain
         holder.wait(10)
         holder.stdout.close()
     checker = connect(path, key)
-    assert checker.execute("SELECT epoch FROM stamp").fetchone()[0] == before, (
-        "the acknowledged commit is lost"
-    )
+    assert checker.execute("SELECT epoch FROM stamp").fetchone()[0] == before, "the acknowledged commit is lost"
     checker.close()
 
     # The guard: with our pool idle on the file, drain closes it first, and what is committed afterwards is in the new file.

@@ -98,9 +98,7 @@ def test_idle_connections_of_an_older_generation_are_closed(tenancy, alpha):
     tenancy.pool.tidy()
     assert tenancy.pool.idle_count() == 1
     with tenancy.engines["registry"].begin() as registry:
-        registry.execute(
-            text("UPDATE tenant SET generation = generation + 1 WHERE id = :id"), {"id": alpha.id}
-        )
+        registry.execute(text("UPDATE tenant SET generation = generation + 1 WHERE id = :id"), {"id": alpha.id})
     tenancy.pool.tidy()
     assert tenancy.pool.idle_count() == 0
 

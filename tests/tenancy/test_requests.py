@@ -13,9 +13,7 @@ def get(app, host: str, path: str = "/", **headers: str):
     return app.test_client(use_cookies=False).get(path, headers={"Host": host, **headers})
 
 
-@pytest.mark.parametrize(
-    "host", ["alpha.localhost", "ALPHA.localhost", "alpha.localhost:8000", "Alpha.LocalHost:80"]
-)
+@pytest.mark.parametrize("host", ["alpha.localhost", "ALPHA.localhost", "alpha.localhost:8000", "Alpha.LocalHost:80"])
 def test_a_known_host_is_found_whatever_its_case_and_port(app, alpha, host):
     assert alpha.name in get(app, host).text
 

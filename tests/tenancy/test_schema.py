@@ -81,7 +81,10 @@ def upgrade():
     op.execute("CREATE TABLE parent (id INTEGER PRIMARY KEY, name TEXT)")
     op.execute("CREATE TABLE child (id INTEGER PRIMARY KEY, parent_id INTEGER REFERENCES parent(id) ON DELETE CASCADE)")
     op.execute("CREATE VIRTUAL TABLE parent_fts USING fts5(name, content='parent', content_rowid='id')")
-    op.execute("CREATE TRIGGER parent_ai AFTER INSERT ON parent BEGIN INSERT INTO parent_fts(rowid, name) VALUES (new.id, new.name); END")
+    op.execute(
+        "CREATE TRIGGER parent_ai AFTER INSERT ON parent "
+        "BEGIN INSERT INTO parent_fts(rowid, name) VALUES (new.id, new.name); END"
+    )
     op.execute("CREATE TRIGGER parent_bu AFTER UPDATE ON parent BEGIN SELECT 1; END")
 """
 
@@ -100,9 +103,7 @@ def full_file(trial: Path, tmp_path: Path):
     """A file with parents, children, a search table and triggers, one migration behind."""
     connection = connect(tmp_path / "full.sqlite3", KEY, create=True)
     migrate(connection, "trial", trial.parent)
-    connection.executemany(
-        "INSERT INTO parent (id, name) VALUES (?, ?)", [(n, f"name {n}") for n in range(1, 101)]
-    )
+    connection.executemany("INSERT INTO parent (id, name) VALUES (?, ?)", [(n, f"name {n}") for n in range(1, 101)])
     connection.executemany("INSERT INTO child (parent_id) VALUES (?)", [(n % 100 + 1,) for n in range(500)])
     (trial / "0002.py").write_text(MIGRATION)
     yield connection
@@ -113,12 +114,8 @@ def counts(connection) -> dict[str, int]:
     return {
         "parents": connection.execute("SELECT count(*) FROM parent").fetchone()[0],
         "children": connection.execute("SELECT count(*) FROM child").fetchone()[0],
-        "found": connection.execute(
-            "SELECT count(*) FROM parent_fts WHERE parent_fts MATCH 'name'"
-        ).fetchone()[0],
-        "triggers": connection.execute(
-            "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'"
-        ).fetchone()[0],
+        "found": connection.execute("SELECT count(*) FROM parent_fts WHERE parent_fts MATCH 'name'").fetchone()[0],
+        "triggers": connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'trigger'").fetchone()[0],
     }
 
 
@@ -202,9 +199,7 @@ def test_a_failed_migration_leaves_the_file_as_it_was(full_file, trial):
     with pytest.raises(sa.exc.OperationalError):
         migrate(full_file, "trial", trial.parent)
     assert counts(full_file) == before
-    assert "colour" not in str(
-        full_file.execute("SELECT sql FROM sqlite_schema WHERE name = 'parent'").fetchall()
-    )
+    assert "colour" not in str(full_file.execute("SELECT sql FROM sqlite_schema WHERE name = 'parent'").fetchall())
 
 
 def test_the_check_over_all_tenants_opens_no_file(app, tenancy, alpha, beta, runner):

@@ -75,9 +75,7 @@ class MenuItem(TenantModel):
 
     def remove(self) -> None:
         """Take it out of the menu, with the lines under it."""
-        for item in self._siblings(self.id):
-            db.session.delete(item)
-        db.session.delete(self)
+        db.session.delete(self)  # the lines under it go by the foreign key's ON DELETE CASCADE
 
     @classmethod
     def _siblings(cls, parent_id: int | None) -> list[MenuItem]:

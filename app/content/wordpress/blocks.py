@@ -1,4 +1,4 @@
-"""The block editor's comments: what they say is in the HTML between them, or it is made when a page is asked for."""
+"""The block editor's comments: what they say is in the HTML between them, or is made anew for each visit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,28 @@ _BLOCK = re.compile(r"\s*(?P<end>/)?wp:(?P<name>[a-z][a-z0-9_/-]*)\s*(?P<given>\
 _URL = re.compile(r'"url"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _MADE_ON_DEMAND = frozenset(
     (
-        *("archives", "calendar", "categories", "latest-comments", "latest-posts", "loginout", "page-list", "rss", "search"),
-        *("tag-cloud", "query", "navigation", "social-links", "comments", "post-comments", "site-title", "avatar", "block"),
+        *(
+            "archives",
+            "calendar",
+            "categories",
+            "latest-comments",
+            "latest-posts",
+            "loginout",
+            "page-list",
+            "rss",
+            "search",
+        ),
+        *(
+            "tag-cloud",
+            "query",
+            "navigation",
+            "social-links",
+            "comments",
+            "post-comments",
+            "site-title",
+            "avatar",
+            "block",
+        ),
     )
 )
 MORE, PAGE = "<hr data-more>", "<hr data-page>"
@@ -79,7 +99,7 @@ def _empty_block(block: re.Match[str], findings: Findings, title: str) -> str:
         url = escape(address.group(1).replace("\\u0026", "&").replace("\\/", "/"))
         return f'<figure class="wp-block-embed"><a href="{url}">{url}</a></figure>'
     if name in _MADE_ON_DEMAND:
-        findings.leave("block", title, f"“{name}” is made anew on each visit by WordPress; the site has its own lists")
+        findings.leave("block", title, f"“{name}” lists what WordPress has at the moment; the site has its own lists")
     elif name not in ("separator", "spacer", "paragraph"):
         findings.leave("block", title, f"“{name}” has no content in the export")
     return ""

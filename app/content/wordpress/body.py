@@ -21,6 +21,8 @@ LETTERS = 1_000_000  # of one text that is worked on; what is longer is brought 
 SUMMARY_WORDS = 55
 _PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".avif", ".bmp", ".svg", ".tif", ".tiff")
 
+PLACEHOLDER = "it is elsewhere; a note with its name stands in its place"
+
 Bring = Callable[[str], Picture | None]
 
 
@@ -52,7 +54,7 @@ class Texts:
         markup.link_embeds(soup, self._findings, entry.title)
         self._links.forget_picture_pages(soup)
         if missing := pictures.place(soup, self._picture):
-            self._findings.change("picture", entry.title, "it is elsewhere; a note with its name stands in its place", missing)
+            self._findings.change("picture", entry.title, PLACEHOLDER, missing)
         self._links.rewrite(soup, entry)
         lead = self._lead(soup, entry)
         markup.tidy(soup)
@@ -82,7 +84,8 @@ class Texts:
         """Put the picture that stood above the text there, unless the text shows it."""
         media = self._plan.media.get(number(item.meta.get("_thumbnail_id", "")))
         if media is None or any(
-            pictures.original(str(image.get("src") or "")) == pictures.original(media.url) for image in soup.find_all("img")
+            pictures.original(str(image.get("src") or "")) == pictures.original(media.url)
+            for image in soup.find_all("img")
         ):
             return
         above = BeautifulSoup(_figure(media), "html.parser")

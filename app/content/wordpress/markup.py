@@ -1,4 +1,4 @@
-"""The HTML of an entry, made fit for a site of ours: what is outdated is renamed, what may not be shown is taken out."""
+"""The HTML of an entry made fit for a site of ours: outdated elements renamed, what may not be shown taken out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,43 @@ from urllib.parse import urlsplit
 
 import nh3
 from bs4 import BeautifulSoup, PageElement, Tag
+from bs4.element import AttributeValueList
 
 from app.content.wordpress.report import Findings
 from app.facilities import html as markup
 
 _EXTRA_TAGS = frozenset(
     (
-        *("h1", "iframe", "embed", "object", "form", "input", "button", "audio", "video", "source", "center", "font", "big"),
-        *("tt", "strike", "acronym", "main", "nav", "label", "fieldset", "legend", "picture", "map", "area", "hgroup", "menu"),
+        *(
+            "h1",
+            "iframe",
+            "embed",
+            "object",
+            "form",
+            "input",
+            "button",
+            "audio",
+            "video",
+            "source",
+            "center",
+            "font",
+            "big",
+        ),
+        *(
+            "tt",
+            "strike",
+            "acronym",
+            "main",
+            "nav",
+            "label",
+            "fieldset",
+            "legend",
+            "picture",
+            "map",
+            "area",
+            "hgroup",
+            "menu",
+        ),
     )
 )
 _ATTRIBUTES = {
@@ -78,7 +107,7 @@ def parse(html: str, findings: Findings, title: str) -> BeautifulSoup:
     if scripts := len(_SCRIPT.findall(html)):
         findings.leave("script", title, "programs inside texts are not brought in", scripts)
     sound = nh3.clean(
-        html,
+        markup.bounded(html),
         tags=set(markup.TAGS | _EXTRA_TAGS),
         clean_content_tags={"script", "style", "svg", "math", "noscript", "template", "textarea", "select"},
         attributes=_ATTRIBUTES,
@@ -103,7 +132,7 @@ def modernise(soup: BeautifulSoup) -> None:
         tag.name = _RENAMED.get(tag.name, tag.name)
         del tag["style"], tag["align"]
         if words:
-            tag["class"] = words
+            tag["class"] = AttributeValueList(words)
         if tag.name == "a" and tag.get("name") and not tag.get("id"):
             tag["id"] = tag["name"]
     for tag in soup.find_all(_UNWRAPPED):
@@ -120,7 +149,12 @@ def link_embeds(soup: BeautifulSoup, findings: Findings, title: str) -> None:
         if tag.decomposed:
             continue
         within = tag.find(src=True)
-        address = tag.get("src") or tag.get("data-src") or tag.get("data") or (within.get("src") if isinstance(within, Tag) else "")
+        address = (
+            tag.get("src")
+            or tag.get("data-src")
+            or tag.get("data")
+            or (within.get("src") if isinstance(within, Tag) else "")
+        )
         _replace(soup, tag, str(address or ""), findings, title)
     for holder in soup.select("figure.wp-block-embed, figure[class*=wp-block-embed-]"):
         if not holder.decomposed:
@@ -165,7 +199,8 @@ def _says_something(wrapper: Tag) -> bool:
     if kept or any(wrapper.get(name) for name in ("id", "lang", "dir", "title")):
         return True
     return wrapper.name == "div" and any(
-        str(child).strip() and not (isinstance(child, Tag) and child.name in markup.BLOCKS) for child in wrapper.contents
+        str(child).strip() and not (isinstance(child, Tag) and child.name in markup.BLOCKS)
+        for child in wrapper.contents
     )
 
 
@@ -185,10 +220,18 @@ def _replace(soup: BeautifulSoup, tag: Tag, address: str, findings: Findings, ti
         findings.leave("embed", title, "it names no address")
         tag.decompose()
         return
-    caption = tag.find("figcaption") or (tag.parent.find("figcaption") if tag.parent and tag.parent.name == "figure" else None)
-    made = BeautifulSoup(card(address, caption.decode_contents().strip() if isinstance(caption, Tag) else ""), "html.parser")
+    caption = tag.find("figcaption") or (
+        tag.parent.find("figcaption") if tag.parent and tag.parent.name == "figure" else None
+    )
+    made = BeautifulSoup(
+        card(address, caption.decode_contents().strip() if isinstance(caption, Tag) else ""), "html.parser"
+    )
     holder = tag.parent if tag.parent is not None and tag.parent.name in ("figure", "p") else tag
-    if holder.get_text(strip=True) not in ("", tag.get_text(strip=True), caption.get_text(strip=True) if caption else ""):
+    if holder.get_text(strip=True) not in (
+        "",
+        tag.get_text(strip=True),
+        caption.get_text(strip=True) if caption else "",
+    ):
         holder = tag
     findings.change("embed", title, f"shown from {urlsplit(address).hostname or 'a file'}; it is a link now")
     holder.replace_with(*list(made.contents))
@@ -214,7 +257,7 @@ def _open_holder(holder: Tag) -> None:
     """Take the figure away around a quotation or a table, whose caption then follows it."""
     for inner in holder.find_all(("blockquote", "table"), limit=1):
         if inner.name == "blockquote":
-            inner["class"] = ["pullquote"]
+            inner["class"] = AttributeValueList(["pullquote"])
     for caption in holder.find_all("figcaption"):
         caption.name, caption.attrs = "p", {}
     holder.unwrap()

@@ -1,7 +1,7 @@
 """The menus of an export, made into the one menu that a site has here.
 
-The menu that leads to most of the site's own pages becomes its menu; the others follow it, each under a line with its name.
-A menu here has two levels, so deeper lines come under their first one.
+The menu that leads to most of the site's own pages becomes its menu; the others follow it, each under a line
+with its name. A menu here has two levels, so deeper lines come under their first one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAIN = re.compile(r"\b(main|primary|header|top)\b", re.I)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line to write. `above` and `entry` are origins, `topic` is a slug; a line that leads nowhere is a heading."""
+    """A line to write. `above` and `entry` are origins, `topic` is a slug; one that leads nowhere is a heading."""
 
     origin: str
     label: str

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
-_HOLDERS = ["article", "aside", "blockquote", "center", "details", "div", "fieldset", "footer", "form", "header", "main", "nav", "section"]
-_OTHERS = ["address", "area", "caption", "col", "colgroup", "dd", "dl", "dt", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6", "hgroup", "hr", "legend", "li", "map", "menu", "ol", "p", "pre", "style", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"]
-_NAMES = "|".join(sorted(_HOLDERS + _OTHERS, key=len, reverse=True))
+_HOLDER_NAMES = "article|aside|blockquote|center|details|div|fieldset|footer|form|header|main|nav|section"
+_HOLDERS = frozenset(_HOLDER_NAMES.split("|"))
+_NAMES = (
+    f"{_HOLDER_NAMES}|address|area|caption|colgroup|col|dd|dl|dt|figcaption|figure|h[1-6]|hgroup|hr|legend|li|map"
+    "|menu|ol|pre|p|style|summary|table|tbody|td|tfoot|thead|th|tr|ul"
+)
 _OPEN = re.compile(rf"<(?:{_NAMES})(?=[\s/>])[^<>]*>", re.I)
 _CLOSE = re.compile(rf"</(?:{_NAMES})\s*>|<hr(?=[\s/>])[^<>]*>", re.I)
 _LEADING = re.compile(rf"(?:\s*</?(?:{_NAMES})(?=[\s/>])[^<>]*>)+", re.I)
@@ -18,7 +21,8 @@ _LITERAL = re.compile(r"<(pre|textarea)\b[^<>]*>", re.I)
 
 def paragraphs(text: str) -> str:
     """Return classic content as HTML: blank lines part paragraphs, single line ends are line breaks."""
-    text, kept = set_aside(text.replace("\r\n", "\n").replace("\r", "\n"), _LITERAL, "\n\n<pre data-kept={}></pre>\n\n")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text, kept = set_aside(text, _LITERAL, "\n\n<pre data-kept={}></pre>\n\n")
     text = _TAG.sub(lambda found: found.group().replace("\n", " "), text)
     text = _OPEN.sub(lambda found: "\n\n" + found.group(), text)
     text = _CLOSE.sub(lambda found: found.group() + "\n\n", text)

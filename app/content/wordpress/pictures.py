@@ -131,7 +131,12 @@ def _place_one(soup: BeautifulSoup, image: Tag, picture: Picture) -> None:
     link = image.find_parent("a")
     if link is not None and (kept := _kept_link(link, picture)) and not caption:
         caption = f'<a href="{escape(kept)}">{escape(str(image.get("alt") or "") or picture.alt or kept)}</a>'
-    made = figure(picture, caption or escape(picture.caption if holder is None else ""), str(image.get("alt") or ""), _align(image, holder))
+    made = figure(
+        picture,
+        caption or escape(picture.caption if holder is None else ""),
+        str(image.get("alt") or ""),
+        _align(image, holder),
+    )
     parsed = BeautifulSoup(made, "html.parser").figure
     assert parsed is not None
     if holder is not None:
@@ -168,7 +173,11 @@ def _align(image: Tag, holder: Tag | None) -> str:
 def _unlift(holder: Tag) -> Tag:
     """Return `holder`, or the wrapper around it that holds nothing else."""
     above = holder.parent
-    if above is not None and above.name in ("div", "p", "a") and above.get_text(strip=True) == holder.get_text(strip=True):
+    if (
+        above is not None
+        and above.name in ("div", "p", "a")
+        and above.get_text(strip=True) == holder.get_text(strip=True)
+    ):
         classes = [str(word) for word in above.get_attribute_list("class")]
         if above.name != "div" or "wp-block-image" in classes or "wp-caption" in classes:
             return _unlift(above) if len(above.find_all("figure")) == 1 else holder

@@ -20,7 +20,11 @@ UNTITLED = "(untitled)"
 _ENTRIES = frozenset(("post", "page"))
 _STATES = frozenset(("publish", "future", "draft", "pending", "private"))
 _KNOWN_TAXONOMIES = frozenset(("category", "post_tag"))
-_UNSAID = {"revision": "older versions are not brought in", "trash": "it was in the trash", "auto-draft": "it was never saved"}
+_UNSAID = {
+    "revision": "older versions are not brought in",
+    "trash": "it was in the trash",
+    "auto-draft": "it was never saved",
+}
 
 
 @dataclass(slots=True)
@@ -180,7 +184,9 @@ class Plan:
         elif item.status not in _STATES:
             self._findings.leave(item.kind, title, _UNSAID.get(item.status, f"its state was “{item.status}”"))
         elif item.id in self.entries or not item.id:
-            self._findings.leave(item.kind, title, "it is in the file twice" if item.id else "it has no number of its own")
+            self._findings.leave(
+                item.kind, title, "it is in the file twice" if item.id else "it has no number of its own"
+            )
         else:
             self._take_entry(item, base, title)
 
@@ -294,7 +300,9 @@ class Plan:
         for entry in self.entries.values():
             if self._is_circular(entry) or entry.parent not in self.entries:
                 if entry.parent:
-                    self._findings.change(entry.kind, entry.title, "the page above it did not come; now it is at the root")
+                    self._findings.change(
+                        entry.kind, entry.title, "the page above it did not come; now it is at the root"
+                    )
                 entry.parent = 0
             under.setdefault(entry.parent, []).append(entry)
         waiting = list(reversed(under.get(0, [])))
@@ -323,7 +331,9 @@ class Plan:
             if topic.used:
                 named[topic.slug] = topic.name
             if topic.slug != slugify(slug):
-                self._findings.change("topic", topic.name, f"its address was taken; now it is /posts/topics/{topic.slug}")
+                self._findings.change(
+                    "topic", topic.name, f"its address was taken; now it is /posts/topics/{topic.slug}"
+                )
             topic.was = list(self._old_topic_addresses(taxonomy, slug))
         for entry in self.entries.values():
             for key in entry.terms:

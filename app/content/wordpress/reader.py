@@ -1,7 +1,7 @@
 """WordPress' export format (WXR 1.0 to 1.2, an RSS feed with additions), read item by item.
 
-Nothing is expanded, nothing is fetched, and no more than one item is in memory. A file that breaks off yields the items
-before the break and then raises `ExportBroken`.
+Nothing is expanded, nothing is fetched, and no more than one item is in memory. A file that breaks off yields
+the items before the break and then raises `ExportBroken`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from defusedxml.ElementTree import DefusedXMLParser
 from app.content.wordpress.source import ExportRefused, Text
 
 ITEM_LETTERS = 8 * 1024 * 1024
+SHORT = 10_000  # letters of a field that is kept even when its item is too long
 ITEMS = 200_000
 DEPTH = 24
+NO_EXPORT = "The file is not an export of WordPress (Tools, Export, All content)."
 TERMS = 50_000
 SILENT_LETTERS = 16 * 1024 * 1024  # fed without one element beginning or ending
 _NAMESPACES = (
@@ -160,17 +162,17 @@ class Export:
                 parser.close()
             except DefusedXmlException:
                 raise ExportRefused(
-                    "The file defines entities of its own, which no export of WordPress does. It is not opened."
+                    "The file defines entities of its own, which no export does. It is not opened."
                 ) from None
             except ParseError as error:
                 yield from handler.taken()
                 if not handler.is_export:
-                    raise ExportRefused("The file is not an export of WordPress (Tools, Export, All content).") from error
+                    raise ExportRefused(NO_EXPORT) from error
                 raise ExportBroken(f"The file stops being readable at line {error.position[0]}.") from error
             finally:
                 self.mended = text.mended
         if not handler.is_export:
-            raise ExportRefused("The file is not an export of WordPress (Tools, Export, All content).")
+            raise ExportRefused(NO_EXPORT)
 
 
 class _Handler:
@@ -186,6 +188,7 @@ class _Handler:
         self._part: dict[str, str] = {}
         self._ready: list[Item] = []
         self._silent = 0
+        self._length = 0
         self._count = 0
 
     def fed(self, letters: int) -> None:
@@ -200,11 +203,11 @@ class _Handler:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         name = _short(tag)
         if not self._stack and name not in ("rss", "RDF"):
-            raise ExportRefused("The file is not an export of WordPress (Tools, Export, All content).")
+            raise ExportRefused(NO_EXPORT)
         self._stack.append(name)
         if len(self._stack) > DEPTH:
             raise ExportRefused("The file is nested far deeper than an export of WordPress.")
-        self._silent, self._text = 0, []
+        self._silent, self._length, self._text = 0, 0, []
         if name == "item":
             self._item = Item()
         elif name == "category":
@@ -215,15 +218,15 @@ class _Handler:
 
     def data(self, data: str) -> None:
         self._silent = 0
+        self._length += len(data)
         if self._item is not None:
             self._item.letters += len(data)
             self._item.oversize = self._item.oversize or self._item.letters > ITEM_LETTERS
-            if self._item.oversize:
-                self._text = []
-                return
-        elif len(self._text) > 10_000:
-            return
-        self._text.append(data)
+        is_full = self._item is None or self._item.oversize
+        if is_full and self._length > SHORT:
+            self._text = []
+        else:
+            self._text.append(data)
 
     def end(self, tag: str) -> None:
         name = self._stack.pop()
@@ -285,7 +288,7 @@ def number(text: str) -> int:
 
 
 def moment(text: str) -> datetime | None:
-    """Return the UTC time that `text` gives as WordPress writes it; None for its zero date and for nonsense."""
+    """Return the UTC time that `text` gives as WordPress writes it; None for its zero date."""
     try:
         found = datetime.strptime(text.strip()[:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
     except ValueError:

@@ -62,6 +62,8 @@ class Remote:
     def _keep(self, media: PlannedMedia, stored_name: str, mime: str) -> None:
         row = db.session.scalar(select(Media).where(Media.origin == media.origin))
         if row is None:
-            row = Media(name=media.name, source_url=media.url, origin=media.origin, alt=media.alt, caption=media.caption)
+            row = Media(
+                name=media.name, source_url=media.url, origin=media.origin, alt=media.alt, caption=media.caption
+            )
             db.session.add(row)
         row.stored_name, row.mime = stored_name, mime

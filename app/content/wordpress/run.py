@@ -1,7 +1,7 @@
 """One run of bringing in an export: plan, convert, write, report.
 
-Reading and converting happen outside of any transaction; a batch of whole entries is one. Every step finds what an earlier
-run wrote, so a run that is killed is mended by running it again.
+Reading and converting happen outside of any transaction; a batch of whole entries is one. Every step finds what
+an earlier run wrote, so a run that is killed is mended by running it again.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from app.content.wordpress.remote import Remote
 from app.content.wordpress.report import Findings
 from app.content.wordpress.source import ExportRefused
 from app.content.wordpress.writer import AUTHOR_LENGTH, Writer, look_around
-from app.tenancy import current_tenant, db, placements, utcnow
+from app.tenancy import current_tenant, db, tenancy, utcnow
 from app.tenancy.errors import FreeholdError, Refused
 
 BATCH = 25  # entries in one transaction
@@ -37,12 +37,16 @@ Progress = Callable[[int, int], None]
 Converted = tuple[PlannedEntry, Body, dict[str, Any]]
 
 
+def _say_nothing(done: int, total: int) -> None:
+    """Let work go on unseen."""
+
+
 def bring_in(
     open_file: Callable[[], BinaryIO],
     run: Import | None,
     *,
     fetch_images: bool = False,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: Progress = _say_nothing,
 ) -> Findings:
     """Bring the export into the current tenant's site and return the report; without a `run` nothing is written.
 
@@ -139,7 +143,7 @@ class _Run:
 @contextmanager
 def _alone() -> Iterator[None]:
     """Hold the tenant's lock for imports, which goes with the process that holds it."""
-    path = placements.folder(current_tenant().id) / "import.lock"
+    path = tenancy.placements.folder(current_tenant().id) / "import.lock"
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600), "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

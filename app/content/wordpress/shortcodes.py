@@ -31,7 +31,7 @@ def expand(text: str, gallery: Gallery, findings: Findings, title: str) -> str:
 class _Expander:
     def __init__(self, text: str, gallery: Gallery, findings: Findings, title: str) -> None:
         self._text, self._gallery, self._findings, self._title = text, gallery, findings, title
-        self._codes = [code for code in _CODE.finditer(text)]
+        self._codes = list(_CODE.finditer(text))
         self._ended = {code["name"].lower() for code in self._codes if code["end"]}
 
     def result(self) -> str:
@@ -80,9 +80,8 @@ class _Expander:
 def _captioned(given: Given, inner: str) -> str:
     picture, caption = inner.strip(), given.get("caption", "")
     if not caption:
-        cut = max(picture.rfind("/>"), picture.find("</a>"), picture.find(">", picture.find("<img")))
         found = re.match(r"\s*(?:<a\b[^>]*>\s*)?<img\b[^>]*>(?:\s*</a>)?", picture, re.I)
-        cut = found.end() if found else cut + 1
+        cut = found.end() if found else picture.find(">", picture.find("<img")) + 1
         picture, caption = picture[:cut], picture[cut:]
     align = given.get("align", "")
     said = " ".join(caption.split())

@@ -18,6 +18,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_NOT_FOR_FILES = ("idna", "punycode", "unicode", "raw", "utf-7", "undefined")
 _PACKED = {b"\x1f\x8b": "gzip", b"PK": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"7z\xbc\xaf": "7-Zip"}
 
 
@@ -92,8 +93,8 @@ def _encoding(head: bytes) -> str:
     try:
         codec = codecs.lookup(name)
     except LookupError:
-        raise ExportRefused(f"The file says it is written in {name}, which is not known. Save it as UTF-8.") from None
-    if not codec._is_text_encoding or codec.name.startswith(("idna", "punycode", "unicode", "raw", "utf-7", "undefined")):
-        raise ExportRefused(f"The file says it is written in {name}, which is no text. Save it as UTF-8.")
+        raise ExportRefused(f"The file is written in {name}, which is not known. Save it as UTF-8.") from None
+    if not codec._is_text_encoding or codec.name.startswith(_NOT_FOR_FILES):
+        raise ExportRefused(f"The file is written in {name}, which is no text. Save it as UTF-8.")
     # utf-16 without its mark is a mistaken declaration: the file was readable as ASCII a moment ago.
     return "utf-8" if codec.name.startswith(("utf-16", "utf-32", "ascii")) else codec.name

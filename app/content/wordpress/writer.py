@@ -1,4 +1,4 @@
-"""Writing what was converted: whole entries, a batch a commit, so that a run that is cut off can simply be run again."""
+"""Writing what was converted: whole entries, a batch a commit, so that a run cut off can simply be run again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Executable, select, update
 
 from app.content.models import Entry, Import, Media, MenuItem, Redirect, Topic, href
 from app.content.wordpress.body import Body
@@ -22,7 +22,15 @@ AUTHOR_LENGTH = 200
 def look_around() -> Here:
     """Return what the site already has. An entry whose last change is not an import's was edited by somebody."""
     imports = set(db.session.scalars(select(Import.created_at)))
-    columns = (Entry.kind, Entry.path, Entry.origin, Entry.updated_at, Entry.state, Entry.visibility, Entry.published_at)
+    columns = (
+        Entry.kind,
+        Entry.path,
+        Entry.origin,
+        Entry.updated_at,
+        Entry.state,
+        Entry.visibility,
+        Entry.published_at,
+    )
     rows = db.session.execute(select(*columns)).all()
     now = utcnow()
     return Here(
@@ -126,14 +134,15 @@ class Writer:
         entry = db.session.scalar(select(Entry).where(Entry.origin == planned.origin))
         if entry is not None and self._was_edited(entry):
             self._findings.outcome["kept"] += 1
-            self._findings.leave(planned.kind, planned.title, "it was edited here since the last import and stays as it is")
+            self._findings.leave(
+                planned.kind, planned.title, "it was edited here since the last import and stays as it is"
+            )
             return
         values = self._values(planned, body, given)
         topics = self._topics(planned)
-        if entry is not None and all(getattr(entry, name) == value for name, value in values.items()):
-            if {topic.id for topic in entry.topics} == {topic.id for topic in topics}:
-                self._findings.outcome["unchanged"] += 1
-                return
+        if entry is not None and _is_same(entry, values, topics):
+            self._findings.outcome["unchanged"] += 1
+            return
         self._findings.outcome["updated" if entry else "created"] += 1
         if entry is None:
             entry = Entry(origin=planned.origin, created_at=planned.published_at or self._stamp)
@@ -176,5 +185,10 @@ class Writer:
             self._findings.came["redirects"] += 1
 
 
-def _pairs(rows: Select[Any]) -> dict[Any, Any]:
-    return {first: second for first, second in db.session.execute(rows).all()}
+def _is_same(entry: Entry, values: dict[str, Any], topics: list[Topic]) -> bool:
+    filed = {topic.id for topic in entry.topics} == {topic.id for topic in topics}
+    return filed and all(getattr(entry, name) == value for name, value in values.items())
+
+
+def _pairs(rows: Executable) -> dict[Any, Any]:
+    return {row[0]: row[1] for row in db.session.execute(rows)}
