@@ -9,6 +9,7 @@ from flask import Flask
 from app.content import desk, files, frame, home, imports_desk, jobs, keeping, menu_desk, site
 from app.content.models import Entry
 from app.content.planting import plant
+from app.facilities import storage
 from app.tenancy.lifecycle import counts, plants
 
 __all__ = ["imports_desk", "init_app", "jobs", "menu_desk", "plant"]
@@ -23,4 +24,9 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(desk.blueprint)
     app.register_blueprint(site.blueprint)
     plants(plant)
-    counts.update(pages=partial(Entry.count, "page"), posts=partial(Entry.count, "post"))
+    counts.update(
+        pages=partial(Entry.count, "page"),
+        posts=partial(Entry.count, "post"),
+        files=storage.count,
+        bytes=storage.used_bytes,
+    )

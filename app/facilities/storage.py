@@ -93,6 +93,11 @@ def put(data: bytes | BinaryIO, mime: str = "") -> StoredFile:
     return file
 
 
+def count() -> int:
+    """Return how many files the current tenant has stored."""
+    return db.session.scalar(select(func.count()).select_from(StoredFile)) or 0
+
+
 def used_bytes() -> int:
     """Return what the current tenant takes on the disk: its files and its database."""
     files = db.session.scalar(select(func.coalesce(func.sum(StoredFile.size), 0))) or 0

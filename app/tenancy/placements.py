@@ -102,8 +102,7 @@ class Placements:
 
     def is_current(self, key: tuple[str, int]) -> bool:
         """Say whether (tenant id, generation) is how the registry has it now, and not sealed."""
-        tenant = self._registry.by_id(key[0])
-        return tenant is not None and tenant.generation == key[1] and tenant.placement == "ready"
+        return self._registry.placement(key[0]) == ("ready", key[1])
 
     @contextmanager
     def drained(self, tenant_id: str) -> Iterator[Path]:

@@ -54,10 +54,11 @@ class TenantPool(Pool):
         self._guard = threading.RLock()
         self._idle: OrderedDict[Key, list[tuple[float, ConnectionPoolEntry]]] = OrderedDict()
         self._leased: dict[ConnectionPoolEntry, tuple[float, Scope]] = {}
-        self._opening = 0
+        self._count = 0  # idle, in use, and being opened
         self._janitor_of: int | None = None
         self.counters = Counters()
         event.listen(self, "checkout", refuse_wrong_tenant)
+        event.listen(self, "checkout", set_mode)
 
     def recreate(self) -> TenantPool:
         """Return this pool, emptied by `dispose`: a second one beside it would double what may be open."""
@@ -65,22 +66,18 @@ class TenantPool(Pool):
 
     def dispose(self) -> None:
         """Close every idle connection."""
-        with self._guard:
-            for key in list(self._idle):
-                self._drop_idle(key)
+        self._close(lambda _: True)
 
     def discard(self, tenant_id: str) -> None:
         """Close the idle connections of one tenant."""
-        with self._guard:
-            for key in [key for key in self._idle if key[0] == tenant_id]:
-                self._drop_idle(key)
+        self._close(lambda key: key[0] == tenant_id)
 
     def status(self) -> str:
         return f"{len(self._leased)} leased, {self.idle_count()} idle, limit {self._limit}; {self.counters}"
 
     def idle_count(self) -> int:
         """Return how many connections wait to be used."""
-        return sum(len(entries) for entries in list(self._idle.values()))
+        return self._count - len(self._leased)
 
     def leased_count(self) -> int:
         """Return how many connections are in use."""
@@ -90,19 +87,21 @@ class TenantPool(Pool):
         scope = require_scope("A tenant's database")
         assert scope.tenant is not None
         key = (scope.tenant.id, scope.tenant.generation)
+        spare = None
         with self._guard:
             self._start_janitor()
             record = self._take_idle(key)
             if record is None:
-                self._admit()
-                self._opening += 1
+                spare = self._admit()
             else:
                 self.counters.hits += 1
-                self._leased[record] = (time.monotonic(), scope)
+        if spare is not None:
+            spare.close()
         if record is None:
-            record = self._open_record(scope)
+            record = self._open_record()
+        with self._guard:
+            self._leased[record] = (time.monotonic(), scope)
         scope.leases += 1
-        _set_mode(record, scope.writes)
         return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
@@ -110,25 +109,25 @@ class TenantPool(Pool):
             _, scope = self._leased.pop(record)
             scope.leases -= 1
             connection = record.dbapi_connection
-            if connection is None or connection.in_transaction:
-                record.close()
-                return
-            key = (record.info["tenant"], record.info["generation"])
-            self._idle.setdefault(key, []).append((time.monotonic(), record))
-            self._idle.move_to_end(key)
+            fit = connection is not None and not connection.in_transaction
+            if fit:
+                key = (record.info["tenant"], record.info["generation"])
+                self._idle.setdefault(key, []).append((time.monotonic(), record))
+                self._idle.move_to_end(key)
+            else:
+                self._count -= 1
+        if not fit:
+            record.close()
 
-    def _open_record(self, scope: Scope) -> ConnectionPoolEntry:
-        record = None
+    def _open_record(self) -> ConnectionPoolEntry:
         try:
             record = self._create_connection()
-            return record
-        finally:
-            # In one hold of the lock: a connection that is counted nowhere for a moment lets one too many in.
+        except BaseException:
             with self._guard:
-                self._opening -= 1
-                self.counters.opens += 1
-                if record is not None:
-                    self._leased[record] = (time.monotonic(), scope)
+                self._count -= 1
+            raise
+        self.counters.opens += 1
+        return record
 
     def _open_current(self, record: ConnectionPoolEntry) -> Connection:
         tenant = require_scope("A tenant's database").tenant
@@ -146,21 +145,24 @@ class TenantPool(Pool):
             del self._idle[key]
         return record
 
-    def _admit(self) -> None:
-        if len(self._leased) + self._opening + self.idle_count() < self._limit:
-            return
+    def _admit(self) -> ConnectionPoolEntry | None:
+        """Count one more in; returns the least recently used connection when that has to make room."""
+        if self._count < self._limit:
+            self._count += 1
+            return None
         if not self._idle:
             self.counters.refusals += 1
             raise PoolExhausted(f"All {self._limit} connections of this process are in use.")
-        key, entries = next(iter(self._idle.items()))
-        _, record = entries.pop(0)
-        if not entries:
-            del self._idle[key]
-        record.close()
         self.counters.evictions += 1
+        return self._take_idle(next(iter(self._idle)))
 
-    def _drop_idle(self, key: Key) -> None:
-        for _, record in self._idle.pop(key, []):
+    def _close(self, chosen: Callable[[Key], bool]) -> None:
+        """Close the idle connections of the chosen keys, outside the lock, since the last one of a file takes a while."""
+        with self._guard:
+            keys = [key for key in self._idle if chosen(key)]
+            records = [record for key in keys for _, record in self._idle.pop(key)]
+            self._count -= len(records)
+        for record in records:
             record.close()
 
     def _start_janitor(self) -> None:
@@ -176,10 +178,8 @@ class TenantPool(Pool):
     def tidy(self) -> None:
         """Close connections that are idle too long or of an older generation; interrupt leases that are too long."""
         now = time.monotonic()
+        self._close(lambda key: self._idle[key][-1][0] < now - IDLE_SECONDS or not self._is_current(key))
         with self._guard:
-            for key in list(self._idle):
-                if self._idle[key][-1][0] < now - IDLE_SECONDS or not self._is_current(key):
-                    self._drop_idle(key)
             for record, (since, _) in self._leased.items():
                 if since < now - LEASE_SECONDS and record.dbapi_connection is not None:
                     record.dbapi_connection.interrupt()
@@ -194,7 +194,9 @@ def refuse_wrong_tenant(connection: Connection, record: ConnectionPoolEntry, pro
         raise WrongTenant("This connection", str(record.info.get("tenant")), current)
 
 
-def _set_mode(record: ConnectionPoolEntry, writes: bool) -> None:
-    if record.info["writes"] is not writes and record.dbapi_connection is not None:
-        record.dbapi_connection.execute(f"PRAGMA query_only = {'OFF' if writes else 'ON'}")
-        record.info["writes"] = writes
+def set_mode(connection: Connection, record: ConnectionPoolEntry, proxy: PoolProxiedConnection) -> None:
+    """Let the connection write only when the scope may."""
+    scope = require_scope("A tenant's database")
+    if record.info["writes"] is not scope.writes:
+        connection.execute(f"PRAGMA query_only = {'OFF' if scope.writes else 'ON'}")
+        record.info["writes"] = scope.writes

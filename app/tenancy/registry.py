@@ -150,6 +150,15 @@ class Registry:
         """Return the tenant with this id, None for an unknown one."""
         return self._one("tenant.id = ?", tenant_id)
 
+    def placement(self, tenant_id: str) -> tuple[str, int] | None:
+        """Return where a tenant stands, (placement, generation): one cheap look, for those who ask often."""
+        with self._lock:
+            return (
+                self._current()
+                .execute("SELECT placement, generation FROM tenant WHERE id = ?", (tenant_id,))
+                .fetchone()
+            )
+
     def tenants(self, *states: str) -> Iterator[ResolvedTenant]:
         """Yield all tenants, or those in one of `states`, by slug, a thousand at a time."""
         chosen = states or STATES

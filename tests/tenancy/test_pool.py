@@ -1,4 +1,6 @@
 import resource
+import sys
+import threading
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -6,7 +8,7 @@ from sqlalchemy.pool import QueuePool
 
 from app.tenancy import ResolvedTenant, Tenancy, tenant_context
 from app.tenancy.context import current_tenant
-from app.tenancy.errors import CannotStart, PoolExhausted, WrongTenant
+from app.tenancy.errors import CannotStart, DatabaseUnreadable, PoolExhausted, WrongTenant
 from app.tenancy.pool import TenantPool, refuse_wrong_tenant
 
 
@@ -118,3 +120,54 @@ def test_a_low_descriptor_limit_stops_the_start_and_says_what_to_do():
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with pytest.raises(CannotStart, match="FREEHOLD_MAX_OPEN_TENANTS"):
         _raise_descriptor_limit(hard)
+
+
+def test_racing_threads_never_open_more_than_the_limit(app, tenancy):
+    with app.app_context():
+        tenants = [tenancy.lifecycle.create(f"house-{number}", "House") for number in range(12)]
+    pool, engine = small_pool(tenancy, 4)
+    most: list[int] = []
+
+    def visit() -> None:
+        for _ in range(10):
+            for tenant in tenants:
+                with tenant_context(tenant, writes=False), engine.connect() as connection:
+                    assert connection.scalar(text("SELECT tenant_id FROM stamp")) == tenant.id
+                    most.append(pool._count)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=visit) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert len(most) == 4 * 10 * len(tenants)
+    assert max(most) <= 4
+    assert sum(record.dbapi_connection is not None for entries in pool._idle.values() for _, record in entries) <= 4
+    pool.dispose()
+    assert pool.idle_count() == pool.leased_count() == 0
+
+
+def test_closing_before_a_fork_leaves_the_engine_with_this_pool(tenancy, alpha):
+    with tenant_context(alpha):
+        stamp_seen(tenancy.engines["tenant"])
+    tenancy.close()
+    assert tenancy.engines["tenant"].pool is tenancy.pool
+    assert tenancy.pool.idle_count() == 0
+    with tenant_context(alpha):
+        assert stamp_seen(tenancy.engines["tenant"]) == alpha.id
+
+
+def test_a_failed_open_takes_no_place(tenancy, alpha, beta):
+    pool, engine = small_pool(tenancy, 1)
+    tenancy.placements.file(alpha.id).write_bytes(b"broken" * 1000)
+    for _ in range(3):
+        with tenant_context(alpha), pytest.raises(DatabaseUnreadable):
+            engine.connect()
+    with tenant_context(beta):
+        assert stamp_seen(engine) == beta.id
+    pool.dispose()
