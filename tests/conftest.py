@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,6 +49,23 @@ def home(furnished_home: Path, tmp_path: Path) -> Path:
     home = tmp_path / "home"
     shutil.copytree(furnished_home, home)
     return home
+
+
+@pytest.fixture
+def small_disk(home: Path) -> Iterator[Path]:
+    """Put the tenants' data on a file system of 6 MB."""
+    data = home / "tenants_data"
+    aside = home / "aside"
+    data.rename(aside)
+    data.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(data)], check=False, capture_output=True, text=True
+    )
+    if mount.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mount.stderr.strip()}")
+    shutil.copytree(aside, data, dirs_exist_ok=True)
+    yield data
+    subprocess.run(["umount", "--lazy", str(data)], check=True)
 
 
 @pytest.fixture

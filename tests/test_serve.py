@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.running import alive, descendants, free_port, until
 
 from app.serve import front, web
 from app.serve.folders import CannotServe, make_folders
 from app.serve.processes import PROCESSES, Process, environment
 from app.serve.supervisor import Supervisor
+from tests.running import alive, descendants, free_port, until
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,7 +26,7 @@ from app.tenancy.context import (
     tenant_context,
 )
 from app.tenancy.database import Connection, Timestamp, connect, refuse_old_sqlite, utcnow
-from app.tenancy.errors import CannotStart, DatabaseUnreadable, QuotaExceeded
+from app.tenancy.errors import CannotStart, DatabaseUnreadable, DiskFull, QuotaExceeded
 from app.tenancy.keys import Keys, load_master_key
 from app.tenancy.ledger import Ledger
 from app.tenancy.lifecycle import Lifecycle
@@ -128,10 +128,15 @@ class Tenancy:
         if any(sign in message for sign in ("malformed", "not a database", "disk I/O error")):
             self.placements.trip(scope.tenant, message)
             raise DatabaseUnreadable(message) from failure.original_exception
-        if "is full" in message and scope.tenant.max_bytes:
-            raise QuotaExceeded(
-                "storage", scope.tenant.max_bytes, scope.tenant.max_bytes
-            ) from failure.original_exception
+        if "is full" in message:
+            raise self._without_room(scope.tenant) from failure.original_exception
+
+    def _without_room(self, tenant: ResolvedTenant) -> QuotaExceeded | DiskFull:
+        """Tell a file that has reached its plan's size from a disk with no room."""
+        used = self.placements.file(tenant.id).stat().st_size
+        if tenant.max_bytes is not None and used + (1 << 20) > tenant.max_bytes:
+            return QuotaExceeded("bytes of storage", tenant.max_bytes, used)
+        return DiskFull(f"There is no room on the disk for {tenant.slug}.")
 
 
 def _raise_descriptor_limit(max_open_tenants: int) -> None:

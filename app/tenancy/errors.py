@@ -151,6 +151,15 @@ class QuotaExceeded(FreeholdError):
         super().__init__(self.advice)
 
 
+class DiskFull(FreeholdError):
+    """The machine has no room for what was to be written; reading goes on."""
+
+    code = "disk_full"
+    status = 507
+    title = "This could not be saved"
+    advice = "The machine has no room left. Nothing was lost but this change; please tell whoever runs this platform."
+
+
 class InvalidName(FreeholdError):
     """A slug or host name that cannot be given to a tenant; the message says why."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from collections.abc import Iterator
 
 import click
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import select
 from werkzeug.routing import Rule
 
+from app import create_app
 from app.cli import main
 from app.content.models import Entry, Import, Media, MenuItem, Topic
 from app.tenancy import db, tenant_context, utcnow
@@ -307,3 +309,40 @@ def test_signing_in_at_beta_with_alphas_password_is_refused(app, alpha, beta, cl
     browser: Browser = client_for(beta)
     with pytest.raises(AssertionError):
         sign_in(browser, "owner@alpha.test", PASSWORD)
+
+
+def cross(app, count: int, threads: int = 4) -> list[str]:
+    """Ask for both houses' pages in turn from several threads over a pool of one connection each; returns what leaked."""
+    leaks: list[str] = []
+
+    def walk(start: int) -> None:
+        client = app.test_client(use_cookies=False)
+        for number in range(start, start + count // threads):
+            slug, other = ("alpha", "beta") if (number * 7919) % 3 else ("beta", "alpha")
+            answer = client.get("/posts/post-published", headers={"Host": f"{slug}.localhost"})
+            if answer.status_code != 200 or CANARY[slug] not in answer.text or CANARY[other] in answer.text:
+                leaks.append(f"{slug} got {answer.status_code}: {answer.text[:200]}")
+
+    walkers = [threading.Thread(target=walk, args=(start * count,)) for start in range(threads)]
+    for walker in walkers:
+        walker.start()
+    for walker in walkers:
+        walker.join()
+    return leaks
+
+
+@pytest.fixture
+def narrow_app(home, config_of, canaries):
+    """An application that may hold few files open and keeps no page, so that every request goes to a file."""
+    app = create_app(config_of(home, FREEHOLD_MAX_OPEN_TENANTS="4", FREEHOLD_PAGE_CACHE_BYTES="0"))
+    yield app
+    app.extensions["tenancy"].close()
+
+
+def test_crossed_requests_from_many_threads_show_each_house_its_own(narrow_app):
+    assert cross(narrow_app, 2_000) == []
+
+
+@pytest.mark.prove
+def test_a_million_crossed_requests_show_each_house_its_own(narrow_app):
+    assert cross(narrow_app, 1_000_000) == []

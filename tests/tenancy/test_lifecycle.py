@@ -1,8 +1,10 @@
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from sqlalchemy import text
@@ -105,3 +107,56 @@ def test_only_an_active_tenant_is_suspended(tenancy, alpha):
     tenancy.lifecycle.archive("alpha")
     tenancy.lifecycle.resume("alpha")
     assert tenancy.registry.by_slug("alpha").state == "active"
+
+
+MAKING = textwrap.dedent(
+    """
+    import sys
+    from app import create_app
+    app = create_app()
+    with app.app_context():
+        for number in range(int(sys.argv[1]), 100_000):
+            app.extensions["tenancy"].lifecycle.create(f"house-{number}", f"House {number}")
+            print(number, flush=True)
+    """
+)
+
+
+def kill_and_complete(home, tenancy, app, rounds: int) -> None:
+    """Kill a process that makes tenants at a moment of chance, complete what it left, and look at every house."""
+    chance = random.Random(22)
+    made = 0
+    for _ in range(rounds):
+        making = subprocess.Popen(
+            [sys.executable, "-c", MAKING, str(made)],
+            env={**os.environ, "FREEHOLD_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        making.stdout.readline()
+        time.sleep(chance.random() * 0.2)
+        making.kill()
+        made = max([made, *(int(line) + 1 for line in making.stdout.read().split())])
+        making.wait()
+        making.stdout.close()
+        with app.app_context():
+            for half in list(tenancy.registry.tenants("provisioning")):
+                tenancy.lifecycle.create(half.slug, half.name)
+                made = max(made, int(half.slug.removeprefix("house-")) + 1)
+    houses = [tenant for tenant in tenancy.registry.tenants() if tenant.slug.startswith("house-")]
+    assert len(houses) == made
+    for tenant in houses:
+        assert tenant.state == "active"
+        file = tenancy.placements.open_file(tenant.id)
+        assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert file.execute("SELECT count(*) FROM entry").fetchone()[0] > 0
+        file.close()
+
+
+def test_kill_9_at_a_moment_of_chance_leaves_no_half_made_tenant(home, tenancy, app):
+    kill_and_complete(home, tenancy, app, rounds=3)
+
+
+@pytest.mark.prove
+def test_hundreds_of_kills_leave_no_half_made_tenant(home, tenancy, app):
+    kill_and_complete(home, tenancy, app, rounds=200)
