@@ -3,7 +3,7 @@
 A file is named by an HMAC of its content, so the same bytes are kept once. Each has a random key of its own,
 wrapped by a key of the tenant; its bytes are AES-256-GCM in chunks of 64 KiB whose nonces count up and mark the
 last one, so that a file which is cut short, reordered or exchanged does not open. When the disk is full nothing
-is left behind and `StorageFull` is raised; when the file or its key is gone `StorageDamaged` is, for this file.
+is left behind and `DiskFull` is raised; when the file or its key is gone `StorageDamaged` is, for this file.
 """
 
 from __future__ import annotations
@@ -27,22 +27,13 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, tenancy, utcnow
-from app.tenancy.errors import FreeholdError, QuotaExceeded
+from app.tenancy.errors import DiskFull, FreeholdError, QuotaExceeded
 
 CHUNK = 65536  # bytes of plaintext
 _SEALED = CHUNK + 16
 _SNIFFED = 8192
 _TEXTS = frozenset(("text/csv", "text/markdown", "text/calendar", "text/vcard"))
 _ACTIVE = frozenset(("text/html", "application/xhtml+xml", "image/svg+xml", "text/javascript"))
-
-
-class StorageFull(FreeholdError):
-    """The disk has no room for the file; nothing of it was kept."""
-
-    code = "storage_full"
-    status = 507
-    title = "There is no room for this file"
-    advice = "Whoever runs this platform needs to make room on the disk. Nothing was changed."
 
 
 class StorageDamaged(FreeholdError):
@@ -69,7 +60,7 @@ class StoredFile(TenantModel):
 def put(data: bytes | BinaryIO, mime: str = "") -> StoredFile:
     """Seal `data` and return its row, the one already here when the same bytes are.
 
-    Raises `StorageFull`, and `QuotaExceeded` when the plan has no room.
+    Raises `DiskFull`, and `QuotaExceeded` when the plan has no room.
 
     `mime` is a hint for plain text alone: what a file is, its first bytes tell.
     """
@@ -162,7 +153,7 @@ def _seal(source: BinaryIO, target: Path, key: bytes, name_key: bytes) -> tuple[
             os.fsync(file.fileno())
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFull(f"There was no room for {size} bytes and more in {target.parent}.") from error
+            raise DiskFull(f"There was no room for {size} bytes and more in {target.parent}.") from error
         raise
     return named.hexdigest(), size, head[:_SNIFFED]
 

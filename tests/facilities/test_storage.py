@@ -13,8 +13,9 @@ from sqlalchemy import func, select
 
 from app import Freehold
 from app.facilities import storage
-from app.facilities.storage import CHUNK, StorageDamaged, StorageFull, StoredFile
+from app.facilities.storage import CHUNK, StorageDamaged, StoredFile
 from app.tenancy import ResolvedTenant, Tenancy, db, tenant_context
+from app.tenancy.errors import DiskFull
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
 Inside = Callable[[ResolvedTenant], AbstractContextManager[None]]
@@ -133,7 +134,7 @@ def test_a_full_disk_leaves_nothing_behind(inside: Inside, tenancy: Tenancy, alp
     with inside(alpha):
         resource.setrlimit(resource.RLIMIT_FSIZE, (2 * CHUNK, before[1]))
         try:
-            with pytest.raises(StorageFull):
+            with pytest.raises(DiskFull):
                 storage.put(b"x" * 5 * CHUNK)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

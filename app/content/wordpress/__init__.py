@@ -21,7 +21,7 @@ NAME_LENGTH = 200
 def begin_import(upload: FileStorage) -> Import:
     """Keep the upload sealed, make the row of its import, and have a worker bring it in.
 
-    It commits, as the worker must find the row; raises `StorageFull`, and `QueueDown` with the import marked failed.
+    It commits, as the worker must find the row; raises `DiskFull`, and `QueueDown` with the import marked failed.
     """
     file = storage.put(upload.stream, "text/plain")  # type: ignore[arg-type]
     run = Import(name=(upload.filename or "export.xml")[:NAME_LENGTH], stored_name=file.name, state="waiting")
