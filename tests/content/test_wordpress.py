@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
-from tests.content.wxr import BASE, export, item
 
 from app import Freehold
 from app.config import Config
@@ -25,6 +24,7 @@ from app.content.models import Entry, Import, Media, MenuItem, Redirect, Topic
 from app.facilities import storage
 from app.facilities.storage import StoredFile
 from app.tenancy import ResolvedTenant, db, tenant_context
+from tests.content.wxr import BASE, export, item
 
 Bring = Callable[..., dict[str, Any]]
 Inside = Callable[[], AbstractContextManager[None]]

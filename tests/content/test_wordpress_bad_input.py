@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import func, select
-from tests.content.wxr import export, item
 
 from app import Freehold
 from app.content.models import Entry, Import
 from app.content.wordpress.reader import Export, ExportBroken
 from app.tenancy import ResolvedTenant, db, tenant_context
+from tests.content.wxr import export, item
 
 Bring = Callable[[bytes], Any]
 GOOD = export(*(item(number, f"No. {number}", "x" * 500) for number in range(1, 6)))

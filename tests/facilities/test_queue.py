@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.facilities.queue_worker import write
-from tests.running import until
 from sqlalchemy import select
 
 from app.facilities import queue
@@ -21,6 +19,8 @@ from app.serve import valkey as valkey_process
 from app.serve.folders import make_folders
 from app.tenancy import db, jobs, tenancy
 from app.tenancy.ledger import AuditRow
+from tests.facilities.queue_worker import write
+from tests.running import until
 
 QUEUE = "rq:queue:jobs"
 

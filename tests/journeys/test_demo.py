@@ -11,10 +11,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.running import alive, descendants, free_port, until
 
 from app import create_app
 from tests.conftest import Browser, sign_in
+from tests.running import alive, descendants, free_port, until
 
 ROOT = Path(__file__).parents[2]
 NAMES = {"riverside": "Riverside Rowing Club", "foodbank": "Oak Street Food Bank", "meridian": "Meridian Housing Co-op"}
