@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
 from flask import Request as FlaskRequest
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import IntegerConverter, Map, MapAdapter
 
 from app.config import Config
+
+
+class Id(IntegerConverter):
+    """A row's number in an address: what no file could hold is not found."""
+
+    def __init__(self, url_map: Map) -> None:
+        super().__init__(url_map, max=(1 << 63) - 1)
 
 
 class Freehold(Flask):
@@ -19,6 +27,10 @@ class Freehold(Flask):
         if request is None:
             return super().create_url_adapter(request)
         return self.url_map.bind_to_environ(request.environ, subdomain=request.environ.get("freehold.side", ""))
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `func` as it is: no view is async, and Flask would look at a dozen functions a request to find that out."""
+        return func
 
 
 def create_app(config: Config | None = None) -> Freehold:
@@ -30,6 +42,7 @@ def create_app(config: Config | None = None) -> Freehold:
     config = config or Config.load(os.environ)
     app = Freehold(__name__, static_folder="../static", template_folder="../templates")
     app.config.from_mapping(_flask_settings(config))
+    app.url_map.converters["int"] = Id
 
     logs.init_app(app)
     Tenancy(config).init_app(app)

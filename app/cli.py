@@ -64,6 +64,8 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """A home for many small organisations on one machine."""
+    # Every process begins here, and what it makes (SQLite's files too) is for this user alone.
+    os.umask(0o077)
 
 
 @main.command("config")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Flask, Response, abort, make_response, render_template, request
 from markupsafe import Markup
@@ -19,6 +19,7 @@ from app.accounts.visits import UNSAFE, house, server_session, this_visit
 FIELD = "csrf_token"
 HEADER = "X-CSRF-Token"
 RENDERED_WITHIN = 24 * 3600  # seconds between the rendering of a public form and its sending
+LONGEST_REPEATED = 1 << 20  # bytes of a form
 NOT_REPEATED = ("password", "token", "secret", "code")  # fields whose values never come back in a page
 
 
@@ -44,14 +45,24 @@ def came_from_here() -> bool:
     """Tell whether the browser says this host's own page sent it. Other programs say nothing."""
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     origin = request.headers.get("Origin")
-    return site in ("same-origin", "none") and (origin is None or urlsplit(origin).netloc == request.host)
+    return site in ("same-origin", "none") and (origin is None or parts_here(origin) is not None)
+
+
+def parts_here(address: str) -> SplitResult | None:
+    """Return the parts of an address on this very host, None for any other and for what is no address."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    return parts if parts.netloc == request.host else None
 
 
 def kept(reason: str) -> Response:
-    """Answer 403 with a page that hands back what was typed, so that nobody writes twice."""
+    """Answer 403 with a page that hands back what was typed, so that nobody writes twice. Uploads are not read for it."""
+    sent = request.form.items(multi=True) if (request.content_length or 0) <= LONGEST_REPEATED else ()
     typed = [
         (name.replace("_", " ").capitalize(), value)
-        for name, value in request.form.items(multi=True)
+        for name, value in sent
         if value.strip() and not any(word in name for word in NOT_REPEATED)
     ]
     response = make_response(render_template("accounts/kept.html", reason=reason, typed=typed, back=page_before()), 403)
@@ -61,8 +72,8 @@ def kept(reason: str) -> Response:
 
 def page_before() -> str:
     """Return the path of this host's page that the request came from, else that of the sign-in page."""
-    before = urlsplit(request.referrer or "")
-    return before.path if before.netloc == request.host and before.path.startswith("/") else "/sign-in"
+    before = parts_here(request.referrer or "")
+    return before.path if before and before.path.startswith("/") else "/sign-in"
 
 
 def token() -> str:

@@ -68,7 +68,7 @@ def sign_out() -> Response:
     return response
 
 
-@blueprint.route("/set-up/<token>", methods=["GET", "POST"])
+@blueprint.route("/set-up/<token>", methods=["GET", "POST"], strict_slashes=False)
 def set_up(token: str) -> Response:
     """Let the holder of a one-time link choose a password and come in."""
     link = SetUpLink.find(token)

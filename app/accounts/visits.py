@@ -6,9 +6,6 @@ requests to two houses may share, so nothing about a person is trusted from ther
 
 from __future__ import annotations
 
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -101,7 +98,8 @@ def begin() -> None:
         visit.token = token
     elif token:
         visit.has_foreign_cookie = True
-        note_foreign_cookie(house(), token.owner)
+        here = house()
+        tenancy.ledger.record_meeting("foreign_cookie", "" if here == PLATFORM else here, token.owner)
 
 
 def server_session() -> Any:
@@ -114,22 +112,6 @@ def server_session() -> Any:
         if visit.session and request.method in UNSAFE:
             visit.session.touch()
     return visit.session
-
-
-_noted: OrderedDict[tuple[str, str], float] = OrderedDict()
-_noting = threading.Lock()
-
-
-def note_foreign_cookie(here: str, owner: str) -> None:
-    """Write one ledger row a minute, in each process, that names both houses."""
-    with _noting:
-        if time.monotonic() - _noted.get((here, owner), -60.0) < 60:
-            return
-        _noted[here, owner] = time.monotonic()
-        _noted.move_to_end((here, owner))
-        while len(_noted) > 1024:
-            _noted.popitem(last=False)
-    tenancy.ledger.record("foreign_cookie", "" if here == PLATFORM else here, other=owner)
 
 
 def forget_foreign_cookie(response: Response) -> Response:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, Select, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.branding.palette import EDITION, Palette, palette, parsed
@@ -52,7 +52,7 @@ class Site(TenantModel):
 
     def rename(self, name: str, tagline: str = "") -> None:
         """Take a name and a tagline; raises `Refused` for an empty name or one that no page has room for."""
-        name, tagline = " ".join(name.split()), " ".join(tagline.split())
+        name, tagline = _printable(name), _printable(tagline)
         if not name:
             raise Refused("Give the organisation a name: it stands at the top of every page.")
         if len(name) > NAME_LENGTH or len(tagline) > TAGLINE_LENGTH:
@@ -76,6 +76,11 @@ class Site(TenantModel):
     def sign_off(self, footer: str) -> None:
         """Put Markdown at the foot of every public page."""
         self.footer, self.footer_html = footer, render_markdown(footer)
+
+
+def _printable(text: str) -> str:
+    """Return one line of what can be seen; control characters would break the feed (XML 1.0 section 2.2)."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 @dataclass(frozen=True)
@@ -122,11 +127,16 @@ class Look:
 
 def current_site() -> Look:
     """Return the look of the current tenant; raises `NoTenant` when there is none."""
-    site = db.session.get(Site, 1)
+    site = db.session.info.get("site") or db.session.scalar(_row())
     db.session.info["site"] = site  # the session holds rows weakly, and pages ask for this one often
     if site is None:
         return _unfurnished(current_tenant().name)
     return Look(**{name: getattr(site, name) for name in Look.__dataclass_fields__})
+
+
+@cache
+def _row() -> Select[tuple[Site]]:
+    return select(Site).where(Site.id == 1)
 
 
 def _unfurnished(name: str) -> Look:

@@ -152,7 +152,8 @@ def _in_state(state: str) -> tuple[Any, ...]:
 
 def _undo() -> Entry | None:
     """Return what has just been trashed."""
-    entry = db.session.get(Entry, request.args.get("undo", 0, type=int))
+    number = request.args.get("undo", "")
+    entry = db.session.get(Entry, int(number)) if number.isdecimal() and len(number) < 19 else None
     return entry if entry and entry.state == "trashed" else None
 
 
@@ -176,7 +177,7 @@ def _conflict(form: EntryForm, entry: Entry) -> Response:
 
 def _save(form: EntryForm, entry: Entry) -> Response:
     take_over(form, entry)
-    act = request.form.get("act", "save")
+    act = form.act.data
     if act == "publish":
         entry.publish()
     elif act == "schedule" and form.at.data:

@@ -40,7 +40,7 @@ class Draft:
             title=entry.title,
             source=entry.source if markdown is None else markdown,
             source_format=entry.source_format if markdown is None else "markdown",
-            summary=entry.summary,
+            summary="" if entry.has_made_summary else entry.summary,
             slug=entry.slug,
             visibility=entry.visibility,
             topics=", ".join(sorted(topic.name for topic in entry.topics)),
@@ -69,8 +69,8 @@ def fill(form: EntryForm, kind: str, entry: Entry | None) -> EntryForm:
 
 def take_over(form: EntryForm, entry: Entry) -> None:
     """Change the entry to what the form says."""
-    source = (form.source.data or "").strip("\r\n")
-    entry.revise(form.title.data, source, summary=form.summary.data, source_format=form.source_format.data)
+    source, summary = (form.source.data or "").strip("\r\n"), (form.summary.data or "").strip()
+    entry.revise(form.title.data, source, summary=summary, source_format=form.source_format.data)
     entry.visibility = form.visibility.data
     if entry.kind == "post":
         entry.is_sticky = form.is_sticky.data

@@ -13,7 +13,7 @@ from wtforms import (
     TextAreaField,
     ValidationError,
 )
-from wtforms.validators import InputRequired, Length, Optional
+from wtforms.validators import InputRequired, Length, Optional, StopValidation
 
 from app.accounts.forms import Form
 from app.content.addresses import SLUG_LENGTH
@@ -23,6 +23,13 @@ TITLE_LENGTH = 200
 SUMMARY_LENGTH = 400
 SOURCE_LENGTH = 500_000  # characters
 VISIBILITIES = [("public", "Everybody"), ("members", "Members only, after signing in")]
+
+
+def day_to_publish(form: Form, field: DateTimeLocalField) -> None:
+    """Whoever asks for another day names it."""
+    if form["act"].data == "schedule" and field.data is None:
+        field.errors = []
+        raise StopValidation("Choose a day and an hour first.")
 
 
 class EntryForm(Form):
@@ -38,8 +45,9 @@ class EntryForm(Form):
     parent = SelectField("Lies under", coerce=int, default=0)
     is_front = BooleanField("This is the front page")
     is_sticky = BooleanField("Pin it to the top of the list")
-    at = DateTimeLocalField("Publish on", [Optional()], format=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
+    at = DateTimeLocalField("Publish on", [day_to_publish, Optional()], format=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
     token = HiddenField()
+    act = HiddenField(default="save")  # save, publish, schedule: the button that was pressed
 
     def validate_source_format(self, field: HiddenField) -> None:
         """Text is Markdown, or HTML that an import brought."""

@@ -9,22 +9,24 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from flask import Flask, current_app, render_template
 from markupsafe import Markup
+from sqlalchemy import Select
 
 from app.branding import current_site
 from app.config import CHECKOUT
-from app.content.menu import Line, menu
+from app.content.menu import menu
 from app.content.models import Entry, href
-from app.content.policy import last_change, next_change, visible_entries
+from app.content.policy import Changes, changes, visible_entries
 from app.facilities.cache import Shelf
 from app.tenancy import ResolvedTenant, current_tenant, current_version, db, utcnow
 
-KEPT_BYTES = 16 << 20
-ROW_BYTES = 2048  # what a frame weighs besides its two texts
+KEPT_BYTES = 56 << 20  # room for the frames of ten thousand small sites
+ROW_BYTES = 3072  # what a frame weighs besides its two texts
 LATEST = 5
 
 
@@ -54,8 +56,6 @@ class Frame:
     version: int
     site: Any
     root: str  # the site's own address, with a slash behind it
-    menu: tuple[Line, ...]
-    recent: tuple[Latest, ...]
     edition: str
     until: datetime | None
     menu_html: Markup
@@ -102,17 +102,15 @@ def current_frame(member: bool) -> Frame:
 
 
 def _make(tenant: ResolvedTenant, version: int, member: bool) -> Frame:
-    site, lines, recent = current_site(), menu(member), _recent(member)
+    site, lines, recent, clock = current_site(), menu(member), _recent(member), changes()
     shown = {"site": site, "frame": {"menu": lines, "recent": recent}}
     return Frame(
         tenant=tenant,
         version=version,
         site=site,
         root=current_app.config["FREEHOLD"].address(tenant.primary_host) + "/",
-        menu=lines,
-        recent=recent,
-        edition=_edition(tenant, version, member),
-        until=next_change(),
+        edition=_edition(tenant, version, member, clock),
+        until=clock.next,
         menu_html=_printed(render_template("content/site/_frame_menu.html", **shown)),
         foot_html=_printed(render_template("content/site/_frame_foot.html", **shown)),
     )
@@ -124,12 +122,17 @@ def _printed(html: str) -> Markup:
 
 
 def _recent(member: bool) -> tuple[Latest, ...]:
-    posts = visible_entries("post", member).order_by(Entry.published_at.desc(), Entry.id.desc()).limit(LATEST)
-    found = db.session.execute(posts.with_only_columns(Entry.title, Entry.path, Entry.published_at))
+    found = db.session.execute(_latest(member))
     return tuple(Latest(title or "Untitled", quote(href("post", path)), at) for title, path, at in found)
 
 
-def _edition(tenant: ResolvedTenant, version: int, member: bool) -> str:
+@cache
+def _latest(member: bool) -> Select[str, str, datetime | None]:
+    posts = visible_entries("post", member).order_by(Entry.published_at.desc(), Entry.id.desc()).limit(LATEST)
+    return posts.with_only_columns(Entry.title, Entry.path, Entry.published_at)
+
+
+def _edition(tenant: ResolvedTenant, version: int, member: bool, clock: Changes) -> str:
     # The generation tells a restored file from the one whose version it repeats; the release, new templates from old.
-    facts = (current_app.config["FREEHOLD_RELEASE"], tenant, version, member, last_change())
+    facts = (current_app.config["FREEHOLD_RELEASE"], tenant, version, member, clock.last)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from app.content.models import Entry, MenuItem, Topic, href
 from app.content.policy import visible
@@ -25,16 +26,22 @@ class Line(NamedTuple):
 
 def menu(member: bool) -> tuple[Line, ...]:
     """Return the lines of the first level, each with those under it, as members or as visitors may see them."""
-    found = (
-        select(MenuItem, Entry.kind, Entry.path, Entry.is_front, Entry.title, Topic.slug, Topic.name)
+    under: dict[int | None, list[Any]] = defaultdict(list)
+    for row in db.session.execute(_items(member)):
+        under[row.parent_id].append(row)
+    return _lines(under, None)
+
+
+@cache
+def _items(member: bool) -> Select[*tuple[Any, ...]]:
+    """Build the statement once: every line of the menu with what may be seen of where it leads."""
+    line = (MenuItem.id, MenuItem.parent_id, MenuItem.label, MenuItem.url)
+    return (
+        select(*line, Entry.kind, Entry.path, Entry.is_front, Entry.title, Topic.slug, Topic.name)
         .outerjoin(Entry, (Entry.id == MenuItem.entry_id) & visible(member))
         .outerjoin(Topic, Topic.id == MenuItem.topic_id)
         .order_by(MenuItem.position, MenuItem.id)
     )
-    under: dict[int | None, list[Any]] = defaultdict(list)
-    for row in db.session.execute(found):
-        under[row.MenuItem.parent_id].append(row)
-    return _lines(under, None)
 
 
 def is_safe(url: str) -> bool:
@@ -53,8 +60,8 @@ def _lines(under: dict[int | None, list[Any]], above: int | None) -> tuple[Line,
 
 
 def _line(row: Any, under: dict[int | None, list[Any]]) -> Line:
-    label = row.MenuItem.label or row.title or row.name or row.MenuItem.url or "…"
-    return Line(label, _leads_to(row), _lines(under, row.MenuItem.id))
+    label = row.label or row.title or row.name or row.url or "…"
+    return Line(label, _leads_to(row), _lines(under, row.id))
 
 
 def _leads_to(row: Any) -> str:
@@ -62,4 +69,4 @@ def _leads_to(row: Any) -> str:
         return quote(href(row.kind, row.path, row.is_front))
     if row.slug is not None:
         return quote(f"/posts/topics/{row.slug}")
-    return row.MenuItem.url if row.MenuItem.url and is_safe(row.MenuItem.url) else ""
+    return row.url if row.url and is_safe(row.url) else ""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import html
+from functools import cache
+
+from sqlalchemy import insert
+
 from app.content.models import Entry, MenuItem
-from app.tenancy import db
+from app.content.models.entry import SUMMARY_WORDS
+from app.facilities.html import excerpt, render_markdown
+from app.tenancy import db, utcnow
 
 WELCOME = """\
 This is the new site of **{name}**. It is on the air already, and it is yours to fill.
@@ -22,14 +29,29 @@ What you write stays a draft until you publish it.
 
 def plant(name: str) -> None:
     """Give a new tenant called `name` a front page and a menu; the caller commits."""
-    front = Entry.write("page", "Welcome", WELCOME.format(name=_plain(name)), slug="welcome", is_front=True)
-    front.publish()
-    db.session.add_all(
-        [
-            MenuItem(label="Home", position=1, entry_id=front.id),
-            MenuItem(label="News", position=2, url="/posts/"),
-        ]
+    shown = _welcome().replace("{name}", html.escape(name, quote=False))
+    front = insert(Entry).values(
+        kind="page",
+        slug="welcome",
+        path="welcome",
+        title="Welcome",
+        summary=excerpt(shown, SUMMARY_WORDS),
+        source=WELCOME.format(name=_plain(name)),
+        html=shown,
+        state="published",
+        is_front=True,
+        published_at=utcnow(),
     )
+    front_id = db.session.scalar(front.returning(Entry.id))
+    home = {"label": "Home", "position": 1, "entry_id": front_id, "url": None}
+    news = {"label": "News", "position": 2, "entry_id": None, "url": "/posts/"}
+    db.session.execute(insert(MenuItem), [home, news])
+
+
+@cache
+def _welcome() -> str:
+    """Render the text once: ten thousand organisations differ in their name alone."""
+    return render_markdown(WELCOME)
 
 
 def _plain(name: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from flask_login import current_user
-from sqlalchemy import ColumnElement, Select, and_, bindparam, select
+from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, select
 
 from app.content.models import Entry
 from app.tenancy import Timestamp, db, utcnow
@@ -20,12 +21,8 @@ def is_member() -> bool:
 
 
 def visible(member: bool) -> ColumnElement[bool]:
-    """Return the rule as SQL: published, its time has come, and public unless a member asks.
-
-    The time is taken when the statement runs, so a statement may be built once and kept.
-    """
-    present = bindparam("present", callable_=utcnow, type_=Timestamp, unique=True)
-    rule = and_(Entry.state == "published", Entry.published_at <= present)
+    """Return the rule as SQL: published, its time has come, and public unless a member asks."""
+    rule = and_(Entry.state == "published", Entry.published_at <= _present())
     return rule if member else and_(rule, Entry.visibility == "public")
 
 
@@ -35,13 +32,26 @@ def visible_entries(kind: str | None = None, member: bool | None = None) -> Sele
     return entries.where(Entry.kind == kind) if kind else entries
 
 
-def next_change() -> datetime | None:
-    """Return when the next scheduled entry becomes visible, None when none is waiting."""
-    waiting = select(Entry.published_at).where(Entry.state == "published", Entry.published_at > utcnow())
-    return db.session.scalar(waiting.order_by(Entry.published_at).limit(1))
+class Changes(NamedTuple):
+    """When an entry last became visible by the clock, and when the next one will; None where there is none."""
+
+    last: datetime | None
+    next: datetime | None
 
 
-def last_change() -> datetime | None:
-    """Return when an entry last became visible by the clock, None before the first."""
-    shown = select(Entry.published_at).where(Entry.state == "published", Entry.published_at <= utcnow())
-    return db.session.scalar(shown.order_by(Entry.published_at.desc()).limit(1))
+def changes() -> Changes:
+    """Return when the clock changed the current tenant's site, and when it will again."""
+    return Changes(*db.session.execute(_changes()).one())
+
+
+@cache
+def _changes() -> Select[datetime | None, datetime | None]:
+    published = select(Entry.published_at).where(Entry.state == "published")
+    shown = published.where(Entry.published_at <= _present()).order_by(Entry.published_at.desc()).limit(1)
+    waiting = published.where(Entry.published_at > _present()).order_by(Entry.published_at).limit(1)
+    return select(shown.scalar_subquery(), waiting.scalar_subquery())
+
+
+def _present() -> BindParameter[datetime]:
+    """Stand for the time at which a statement runs, so that it may be built once and kept."""
+    return bindparam("present", callable_=utcnow, type_=Timestamp, unique=True)

@@ -63,12 +63,13 @@ _DROPPED_WHOLE = _words(
     script style template noscript textarea select title svg math
     """
 )
-_LOCAL = re.compile(r"/(?![/\\])")
+_LOCAL = re.compile(r"/(?![/\\])[^\t\r\n]*\Z")  # browsers drop tabs and line ends: "/\t/host" is another host
 _ID = re.compile(r"[\w.:-]{1,80}")
 _ID_PREFIX = "at-"
 _ANY_TAG = re.compile(r"<(/)?(?!(?:area|br|col|hr|img|input|li|p|source|td|tr|wbr)\b)[a-z]", re.I)
 NESTED = 1000  # elements within one another that are still parsed
 DEEPEST = 60  # elements within one another that are worth a try in Markdown
+_ENDLESS_WORD = re.compile(r"\S{2049}")
 _LANGUAGE = re.compile(r"language-[\w+#-]{1,30}")
 BLOCKS = _words(
     """
@@ -84,7 +85,8 @@ def render_markdown(text: str) -> str:
 
     HTML in the text is shown as text. The page's title is its only h1, so headings begin at h2.
     """
-    return clean(_markdown().render(text))
+    # Finding bare links takes the square of the longest word.
+    return clean(_markdown(linkify=not _ENDLESS_WORD.search(text)).render(text))
 
 
 def clean(html: str) -> str:
@@ -163,8 +165,8 @@ def _prefixed(name: str) -> str:
 
 
 @cache
-def _markdown() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": True})
+def _markdown(*, linkify: bool) -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": linkify})
     parser.enable(["table", "strikethrough", "linkify"]).use(footnote_plugin)
     for rule in (_begin_headings_at_two, _align_cells_by_class, _link_remote_pictures):
         parser.core.ruler.push(rule.__name__, rule)

@@ -48,8 +48,8 @@ $sites {
 		defer
 	}
 
-	handle /static/* {
-		root * "$checkout"
+	handle_path /static/* {
+		root * "$checkout/static"
 		header X-Content-Type-Options nosniff
 		@versioned query v=*
 		@plain not query v=*

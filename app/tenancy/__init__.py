@@ -73,7 +73,7 @@ class Tenancy:
         self.placements = Placements(config.tenants_data, self.keys, self.ledger, self.registry, self.engines[REGISTRY])
         self.pool = TenantPool(self.placements.open, self.placements.is_current, config.max_open_tenants)
         self.placements.forget_idle = self.pool.discard
-        self.engines[TENANT] = create_engine("sqlite+sqlcipher3://", pool=self.pool)
+        self.engines[TENANT] = create_engine("sqlite+sqlcipher3://", pool=self.pool, hide_parameters=True)
         event.listen(self.engines[TENANT], "handle_error", self._translate)
         self.schema = Schema(config.instance, config.home, self.keys, self.placements, self.ledger, self.engines)
         self.lifecycle = Lifecycle(self)
@@ -117,6 +117,7 @@ class Tenancy:
             poolclass=QueuePool,
             pool_size=2,
             max_overflow=-1,
+            hide_parameters=True,
         )
 
     def _translate(self, failure: ExceptionContext) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 from flask.cli import with_appcontext
@@ -109,7 +111,8 @@ def show(slug: str, as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     for name, value in facts.items():
-        click.echo(f"{name:<14} {value}")
+        if name != "hosts":
+            click.echo(f"{name:<14} {_plain(name, value)}")
 
 
 @tenants.command("explain")
@@ -117,7 +120,9 @@ def show(slug: str, as_json: bool) -> None:
 @as_json_option
 @with_appcontext
 def explain(host: str, as_json: bool) -> None:
-    """Trace what a request for HOST would meet, step by step."""
+    """Trace what a request for HOST would meet, step by step; a short name stands for its tenant's primary domain."""
+    tenant = tenancy.registry.by_slug(host)
+    host = tenant.primary_host if tenant else urlsplit(host).netloc or host
     steps = list(_explained(host))
     if as_json:
         click.echo(json.dumps([{"step": step, "finding": finding} for step, finding in steps]))
@@ -227,16 +232,31 @@ def _upgrade_one(slug: str) -> tuple[str, bool]:
 
 
 def track(items: Any, total: int, label: str) -> Iterator[Any]:
-    """Yield `items` with a progress bar on a terminal, or a JSON line a hundredth on standard error."""
+    """Yield `items` and say on standard error how many are done, how many a second and how many seconds are left.
+
+    A terminal shows a bar; elsewhere each hundredth is a line of JSON.
+    """
     if not sys.stderr.isatty():
+        began = time.monotonic()
         for done, item in enumerate(items, 1):
             yield item
             if done == total or done % max(total // 100, 1) == 0:
-                click.echo(json.dumps({"task": label, "done": done, "total": total}), err=True)
+                click.echo(json.dumps(_progress(label, done, total, time.monotonic() - began)), err=True)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield from progress.track(items, total=total, description=label)
+    speed = TextColumn("{task.fields[rate]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(label, total=total, rate="")
+        for item in items:
+            yield item
+            bar.advance(task)
+            bar.update(task, rate=f"{bar.tasks[task].speed or 0:.1f}/s")
+
+
+def _progress(label: str, done: int, total: int, seconds: float) -> dict[str, str | int | float]:
+    rate = done / max(seconds, 1e-9)
+    left = round((total - done) / rate, 1)
+    return {"task": label, "done": done, "total": total, "per_second": round(rate, 1), "seconds_left": left}
 
 
 def _say_status(as_json: bool) -> None:
@@ -256,6 +276,16 @@ def _say_status(as_json: bool) -> None:
     click.echo(f"{current} at the code's schema, {report['behind']} behind, {len(failed)} parked.")
     for row in failed:
         click.echo(f"  {row['tenant']}: {row['error']}")
+
+
+def _plain(name: str, value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{_plain(kind, count)} {kind}" for kind, count in value.items())
+    if name in ("bytes", "max_bytes") and isinstance(value, int):
+        return f"{value / (1 << 20):,.1f} Mi"
+    if value is None:
+        return "no limit"
+    return ", ".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _counts(tenant: ResolvedTenant) -> dict[str, int] | str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import OrderedDict
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +14,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.tenancy.binding import LedgerModel
 from app.tenancy.context import current_scope
 from app.tenancy.database import Timestamp, utcnow
+
+MEETING_SECONDS = 60
+MEETINGS_KNOWN = 1024
 
 
 class AuditRow(LedgerModel):
@@ -46,6 +52,23 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._guard = threading.Lock()
+        self._met: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+
+    def record_meeting(self, kind: str, tenant_id: str, other: str, **detail: Any) -> None:
+        """Append a row that names two tenants, at most one a minute for the same two in each process.
+
+        Whoever brings the wrong cookie or header brings it with every request, and must not fill the disk with that.
+        """
+        meeting, now = (kind, tenant_id, other), time.monotonic()
+        with self._guard:
+            if now - self._met.get(meeting, -MEETING_SECONDS) < MEETING_SECONDS:
+                return
+            self._met[meeting] = now
+            self._met.move_to_end(meeting)
+            while len(self._met) > MEETINGS_KNOWN:
+                self._met.popitem(last=False)
+        self.record(kind, tenant_id, other=other, **detail)
 
     def record(
         self, kind: str, tenant_id: str = "", *, other: str | None = None, actor: str = "", **detail: Any

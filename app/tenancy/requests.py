@@ -80,7 +80,10 @@ class TenancyMiddleware:
             raise TenantBusy(tenant.slug)
         named = environ.get("HTTP_X_TENANT_ID")
         if named is not None and named != tenant.id:
-            self._tenancy.ledger.record("tenant_mismatch", tenant.id, other=named[:64], by="X-Tenant-Id")
+            other = self._tenancy.registry.by_id(named)
+            self._tenancy.ledger.record_meeting(
+                "tenant_mismatch", tenant.id, other.id if other else "", by="X-Tenant-Id"
+            )
             raise TenantMismatch(named)
         self._tenancy.schema.require_current(tenant)
         return tenant

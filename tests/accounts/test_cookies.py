@@ -6,15 +6,9 @@ import pytest
 from flask import session
 from sqlalchemy import select
 
-from app.accounts import visits
 from app.tenancy import db, platform_context
 from app.tenancy.ledger import AuditRow
 from tests.printed import printed_token
-
-
-@pytest.fixture(autouse=True)
-def _nothing_noted() -> None:
-    visits._noted.clear()
 
 
 def cookie_of(client, tenant):

@@ -28,6 +28,7 @@ def sessions_in(app, tenant):
         {"Origin": "http://evil.example"},
         {"Origin": "http://beta.localhost"},
         {"Origin": "null"},
+        {"Origin": "http://["},
     ],
 )
 def test_a_form_sent_from_another_site_is_refused(app, alpha, signed_in, headers):
@@ -87,3 +88,9 @@ def test_a_public_form_a_day_old_is_asked_for_again(alpha, client_for):
 
 def test_the_sign_in_page_sets_no_cookie(alpha, client_for):
     assert "Set-Cookie" not in client_for(alpha).get("/sign-in").headers
+
+
+def test_a_referrer_that_is_no_address_leads_back_to_the_sign_in_page(alpha, signed_in):
+    refused = signed_in(alpha).post("/sign-out", data={"csrf_token": "old"}, headers={"Referer": "http://["})
+    assert refused.status_code == 403
+    assert 'href="/sign-in"' in refused.text

@@ -75,6 +75,25 @@ def test_publication_by_the_clock_of_the_organisation(alpha, signed_in, inside):
     assert "Pacific/Auckland" in page
 
 
+def test_another_day_has_to_be_named(alpha, signed_in):
+    fields = {"title": "Later", "source": "x", "at": "", "act": "schedule"}
+    answer = save(signed_in(alpha), "/desk/content/entries/new?kind=post", **fields)
+    assert answer.status_code == 422
+    assert "Choose a day and an hour first." in answer.text
+    assert "datetime" not in answer.text.replace("datetime-local", "")
+
+
+def test_a_summary_made_from_the_text_follows_it_even_after_a_conflict(alpha, signed_in, publish, inside):
+    path = f"/desk/content/entries/{publish(alpha, 'page', 'Plans', 'The beginning.')}"
+    browser = signed_in(alpha)
+    page = browser.get(path).text
+    browser.post(path, data=filled_in(page, "title", source="What I wrote."))
+    conflict = browser.post(path, data=filled_in(page, "title", source="What you wrote.", visibility="members"))
+    assert "Everybody</dd>" in conflict.text
+    browser.post(path, data=filled_in(conflict.text, "title"))
+    assert entry_of(inside, alpha, "Plans").summary == "What you wrote."
+
+
 def test_topics_a_parent_and_the_front_page_are_set_in_the_editor(alpha, signed_in, client_for, publish):
     browser, parent = signed_in(alpha), publish(alpha, "page", "Club")
     fields = {"title": "Frost", "source": "x", "topics": "Weather, Plots , weather,", "act": "publish"}

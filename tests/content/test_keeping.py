@@ -101,7 +101,8 @@ def test_unknown_queries_are_not_kept_and_not_found_pages_neither(alpha, client_
     browser = client_for(alpha)
     for number in range(5):
         browser.get(f"/?utm={number}")
-        browser.get(f"/posts/?page=x{number}")
+        browser.get(f"/posts/?page={number}")
+        browser.get(f"/?page={number}")
         browser.get(f"/nothing-{number}")
     assert pages.bytes == 0
 

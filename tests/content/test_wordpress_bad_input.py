@@ -192,3 +192,20 @@ def test_a_broken_end_is_told_apart_from_the_end() -> None:
     items = Export(lambda: io.BytesIO(GOOD[:-20])).items()
     with pytest.raises(ExportBroken):
         assert len(list(items)) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<iframe src="//["></iframe>',
+        '<a href="http://[">Here</a>',
+        '<img src="http://[/x.png">',
+        "<p>http://[::</p>",
+        '<img width="²" src="http://old.example/x.png">',
+        f'<img width="{"9" * 5000}" src="http://old.example/x.png">',
+    ],
+)
+def test_an_address_or_a_number_that_is_none_holds_nothing_up(app, alpha, bring, text):
+    result = bring(export(item(1, "One", text), item(2, "Two", "Whole.", link="http://[")))
+    assert result.exit_code == 0, result.output
+    assert posts(app, alpha) == 2

@@ -26,6 +26,8 @@ from app.facilities.html import clean, excerpt, plain_text, render_markdown, to_
         "<img src='https://evil.example/pixel.gif'>",
         "<img src='//evil.example/pixel.gif'>",
         "<img src='/\\evil.example/pixel.gif'>",
+        "<img src='/\t/evil.example/pixel.gif'>",
+        "<img src='/\n/evil.example/pixel.gif'>",
     ],
 )
 def test_nothing_that_runs_or_calls_elsewhere_survives(attack: str) -> None:
@@ -66,6 +68,11 @@ def test_markdown_has_tables_footnotes_and_bare_links() -> None:
     assert 'href="http://www.example.org"' in shown
     assert 'href="#at-fn1"' in shown
     assert 'id="at-fn1"' in shown
+
+
+def test_bare_links_are_not_looked_for_beside_an_endless_word() -> None:
+    assert "<a" in render_markdown("https://a.example/" + "x" * 1000)
+    assert "<a" not in render_markdown("http://a.b" * 1000)
 
 
 def test_a_remote_picture_in_markdown_becomes_a_link() -> None:

@@ -5,8 +5,12 @@ import logging
 
 import pytest
 import structlog
+from sqlalchemy import insert, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
+from app.content.models import Entry
 from app.facilities import logs
+from app.tenancy import db, tenant_context
 
 SECRETS = ("password", "csrf_token", "Cookie", "api_key", "Authorization", "client_secret")
 
@@ -59,3 +63,15 @@ def test_a_library_speaks_through_the_same_chain_with_the_tenant(lines, in_tenan
         logging.getLogger("some.library").warning("it is %s", "late")
     (line,) = lines()
     assert (line["event"], line["logger"], line["tenant"]) == ("it is late", "some.library", alpha.id)
+
+
+def test_a_statement_that_fails_says_nothing_of_its_values(app, alpha):
+    with app.app_context(), tenant_context(alpha), pytest.raises(IntegrityError) as failure:
+        db.session.execute(insert(Entry).values(title="told in confidence"))
+    assert "told in confidence" not in str(failure.value)
+
+
+def test_nor_does_a_statement_of_the_registry(app, tenancy):
+    with tenancy.engines["registry"].connect() as registry, pytest.raises(OperationalError) as failure:
+        registry.execute(text("SELECT :token FROM nowhere"), {"token": "told in confidence"})
+    assert "told in confidence" not in str(failure.value)

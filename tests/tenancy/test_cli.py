@@ -13,6 +13,13 @@ def test_create_prints_the_address_and_a_one_time_link_for_the_owner(runner, ten
     assert browser.get(link).status_code == 200
 
 
+def test_what_a_command_makes_is_closed_to_the_other_users_of_the_machine(runner, tenancy):
+    runner("tenants", "create", "gamma", "--name", "Gamma Guild", "--owner", "gail@gamma.test")
+    folder = tenancy.placements.folder(tenancy.registry.by_slug("gamma").id)
+    made = [folder, *folder.iterdir()]
+    assert [oct(path.stat().st_mode & 0o077) for path in made] == ["0o0"] * len(made)
+
+
 def test_create_takes_the_owners_password_from_standard_input(runner, tenancy, client_for):
     result = runner(
         "tenants", "create", "gamma", "--name", "Gamma", "--owner", "gail@gamma.test", "--owner-password-stdin",
@@ -58,6 +65,14 @@ def test_list_and_show_speak_json(runner, alpha, beta):
     assert {"pages", "posts", "files", "bytes"} <= set(shown["counts"])
 
 
+def test_show_reads_well_on_a_terminal(runner, alpha):
+    shown = runner("tenants", "show", "alpha").stdout
+    assert "domains        alpha.localhost" in shown
+    assert "1 users" in shown
+    assert "10,240.0 Mi" in shown
+    assert "{" not in shown
+
+
 def test_list_by_state(runner, tenancy, alpha, beta):
     assert runner("tenants", "suspend", "beta", "--reason", "late").exit_code == 0
     assert "beta" not in runner("tenants", "list", "--state", "active").stdout
@@ -71,6 +86,8 @@ def test_list_by_state(runner, tenancy, alpha, beta):
     ("host", "says"),
     [
         ("alpha.localhost", "opens, and carries this tenant's stamp"),
+        ("alpha", "opens, and carries this tenant's stamp"),
+        ("http://alpha.localhost:8000/posts/", "opens, and carries this tenant's stamp"),
         ("platform.localhost", "the console"),
         ("nobody.localhost", "404, the same for every unknown name"),
     ],

@@ -75,13 +75,24 @@ def test_forwarding_headers_change_nothing(app, alpha, beta, header):
 
 
 def test_a_tenant_header_confirms_but_never_chooses(app, tenancy, alpha, beta):
+    """However often it comes and whatever it names, the ledger is not filled with it."""
     assert alpha.name in get(app, "alpha.localhost", **{"X-Tenant-Id": alpha.id}).text
     refused = get(app, "alpha.localhost", **{"X-Tenant-Id": beta.id})
     assert refused.status_code == 403
     assert beta.name not in refused.text
+    for number in range(5):
+        assert get(app, "alpha.localhost", **{"X-Tenant-Id": beta.id}).status_code == 403
+        assert get(app, "alpha.localhost", **{"X-Tenant-Id": f"invented-{number}"}).status_code == 403
     with app.app_context():
-        row = db.session.scalars(select(AuditRow).where(AuditRow.kind == "tenant_mismatch")).one()
-    assert (row.tenant_id, row.other_tenant_id) == (alpha.id, beta.id)
+        rows = db.session.scalars(select(AuditRow).where(AuditRow.kind == "tenant_mismatch")).all()
+    assert [(row.tenant_id, row.other_tenant_id) for row in rows] == [(alpha.id, beta.id), (alpha.id, "")]
+
+
+@pytest.mark.parametrize("number", [1 << 63, 10**30])
+def test_a_number_that_no_file_could_hold_is_not_found(app, alpha, signed_in, number):
+    for path in (f"/desk/content/entries/{number}", f"/desk/content/imports/{number}"):
+        assert signed_in(alpha).get(path).status_code == 404
+    assert signed_in(alpha).get(f"/desk/content/?undo={number}").status_code == 200
 
 
 @pytest.mark.parametrize(

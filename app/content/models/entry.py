@@ -96,7 +96,7 @@ class Entry(TenantModel):
 
         A `summary` of "" is made from the text; None keeps the one there is, or makes it again if it was made.
         """
-        was_made = not self.summary or self.summary == markup.excerpt(self.html or "", SUMMARY_WORDS)
+        was_made = self.has_made_summary
         self.title = one_line(title)
         self.source = UNPRINTABLE.sub("", source.replace("\r\n", "\n"))
         self.source_format = source_format
@@ -165,6 +165,11 @@ class Entry(TenantModel):
             if page:
                 above.append(page)
         return above
+
+    @property
+    def has_made_summary(self) -> bool:
+        """Whether its summary was made from the text, not written by hand."""
+        return self.summary in ("", one_line(markup.excerpt(self.html or "", SUMMARY_WORDS)))
 
     @property
     def is_scheduled(self) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs, quote, urljoin, urlsplit
+from urllib.parse import parse_qs, quote, urljoin
 
 from bs4 import BeautifulSoup
 
 from app.content.wordpress.plan import Plan, PlannedEntry, normal_path, query_number
 from app.content.wordpress.report import Findings
+from app.content.wordpress.urls import split
 
 _TAIL = re.compile(r"(?:^|/)(?:feed(?:/(?:rss2?|atom|rdf))?|trackback|embed|amp|(?:comment-)?page[/-]\d+|\d{1,3})$")
 _DATE = re.compile(r"\d{4}(?:/\d{1,2}){0,2}(?:/page/\d+)?$")
@@ -63,7 +64,7 @@ class Links:
         if given.startswith("/files/"):
             return given
         address = self._whole(given, source)
-        parts = urlsplit(address)
+        parts = split(address)
         if address in self._entries:
             return self._entry(self._entries[address], "", source)
         media = self._plan.picture(address)
@@ -82,7 +83,7 @@ class Links:
             return ""
 
     def _by_query(self, address: str, path: str, source: PlannedEntry | None) -> str:
-        query = parse_qs(urlsplit(address).query)
+        query = parse_qs(split(address).query)
         for name in ("p", "page_id", "attachment_id"):
             if name in query:
                 return self._by_id(query_number(address, name), source)

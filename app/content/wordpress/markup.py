@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from html import escape
-from urllib.parse import urlsplit
 
 import nh3
 from bs4 import BeautifulSoup, PageElement, Tag
 from bs4.element import AttributeValueList
 
 from app.content.wordpress.report import Findings
+from app.content.wordpress.urls import split
 from app.facilities import html as markup
 
 _EXTRA_TAGS = frozenset(
@@ -206,7 +206,7 @@ def _says_something(wrapper: Tag) -> bool:
 
 def card(address: str, caption: str = "") -> str:
     """Return the link that stands for something played or shown from elsewhere; `caption` is HTML."""
-    parts = urlsplit(address)
+    parts = split(address)
     shown = f"{(parts.hostname or '').removeprefix('www.')}{parts.path.rstrip('/')}"
     site = _site(address)
     label = escape(f"{site}: {shown}" if site else shown)
@@ -233,7 +233,7 @@ def _replace(soup: BeautifulSoup, tag: Tag, address: str, findings: Findings, ti
         caption.get_text(strip=True) if caption else "",
     ):
         holder = tag
-    findings.change("embed", title, f"shown from {urlsplit(address).hostname or 'a file'}; it is a link now")
+    findings.change("embed", title, f"shown from {split(address).hostname or 'a file'}; it is a link now")
     holder.replace_with(*list(made.contents))
 
 
@@ -243,7 +243,7 @@ def _bare_address(holder: Tag) -> str:
 
 
 def _site(address: str) -> str:
-    host = (urlsplit(address).hostname or "").lower()
+    host = (split(address).hostname or "").lower()
     return next((name for known, name in _SITES.items() if host == known or host.endswith("." + known)), "")
 
 

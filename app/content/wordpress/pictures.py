@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from bs4 import BeautifulSoup, Tag
+
+from app.content.wordpress.urls import split
 
 _ALIGN = ("alignleft", "alignright", "aligncenter", "alignwide", "alignfull")
 _BLOCKS = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary", "pre", "address"))
 _HOLDERS = frozenset(("div", "li", "td", "th", "dd", "blockquote", "section", "article", "aside", "figure", "details"))
 _SIZED = re.compile(r"-\d{1,5}x\d{1,5}(?=\.\w{2,5}$)|-scaled(?=\.\w{2,5}$)")
+_FEW = re.compile(r"\d{1,2}", re.ASCII)
 TINY = 32  # pixels; smaller pictures are part of the text
 
 
@@ -45,13 +48,13 @@ def place(soup: BeautifulSoup, find: Find) -> int:
 
 def original(url: str) -> str:
     """Return the address of the whole picture that `url`, perhaps of a smaller size, shows; without scheme or query."""
-    parts = urlsplit(url.strip())
+    parts = split(url.strip())
     return f"{(parts.hostname or '').removeprefix('www.')}{_SIZED.sub('', unquote(parts.path))}"
 
 
 def file_name(url: str) -> str:
     """Return the name of the file at `url`."""
-    return unquote(urlsplit(url).path).rstrip("/").rpartition("/")[2] or "file"
+    return unquote(split(url).path).rstrip("/").rpartition("/")[2] or "file"
 
 
 def file_href(stored_name: str, name: str) -> str:
@@ -66,7 +69,7 @@ def figure(picture: Picture, caption: str = "", alt: str = "", align: str = "") 
         shown = f'<img src="{escape(picture.href)}" alt="{escape(alt)}">'
         said = f"<figcaption>{caption}</figcaption>" if caption else ""
         return f"<figure{_class(align)}>{shown}{said}</figure>"
-    host = f"<small>{escape(urlsplit(picture.url).hostname or '')}</small>"
+    host = f"<small>{escape(split(picture.url).hostname or '')}</small>"
     said = f"{caption} {host}".strip()
     name = escape(alt or file_name(picture.url))
     return f"<figure{_class('placeholder', align)}><p>{name}</p><figcaption>{said}</figcaption></figure>"
@@ -147,7 +150,9 @@ def _place_one(soup: BeautifulSoup, image: Tag, picture: Picture) -> None:
 
 def _is_tiny(image: Tag) -> bool:
     width = str(image.get("width") or "")
-    return "wp-smiley" in image.get_attribute_list("class") or (width.isdigit() and int(width) <= TINY)
+    return "wp-smiley" in image.get_attribute_list("class") or (
+        _FEW.fullmatch(width) is not None and int(width) <= TINY
+    )
 
 
 def _caption(holder: Tag | None) -> str:

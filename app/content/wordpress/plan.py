@@ -6,13 +6,14 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from app.content.addresses import free_path, slugify
 from app.content.models import href, one_line
 from app.content.wordpress.pictures import Picture, file_href, file_name, original
 from app.content.wordpress.reader import Channel, Export, ExportBroken, Item, Term, number
 from app.content.wordpress.report import Findings
+from app.content.wordpress.urls import split
 from app.facilities import html as markup
 from app.tenancy import utcnow
 
@@ -278,9 +279,9 @@ class Plan:
 
     def _site(self) -> None:
         addresses = (self.channel.base, self.channel.link)
-        found = (urlsplit(address).hostname or "" for address in addresses)
+        found = (split(address).hostname or "" for address in addresses)
         self.hosts = {host.removeprefix("www.") for host in found if host}
-        self.base_path = normal_path(urlsplit(self.channel.base or self.channel.link).path)
+        self.base_path = normal_path(split(self.channel.base or self.channel.link).path)
 
     def _place_entries(self) -> None:
         taken = set(self._here.taken)
@@ -380,7 +381,7 @@ class Plan:
 
     def own_path(self, address: str) -> str:
         """Return the path of an address of the exported site, below its base; "" for its root, or for a query."""
-        path = normal_path(urlsplit(address).path)
+        path = normal_path(split(address).path)
         if self.base_path and (path == self.base_path or path.startswith(self.base_path + "/")):
             path = path[len(self.base_path) :].lstrip("/")
         return path
@@ -398,7 +399,7 @@ def normal_path(path: str) -> str:
 
 def query_number(address: str, name: str) -> int:
     """Return the number that the query of `address` gives for `name`, else 0."""
-    return number(parse_qs(urlsplit(address).query).get(name, ["0"])[0])
+    return number(parse_qs(split(address).query).get(name, ["0"])[0])
 
 
 def stored(stored_name: str | None, name: str) -> str:
