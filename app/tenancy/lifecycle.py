@@ -75,12 +75,15 @@ class Lifecycle:
         # A few locks that many slugs share, so that ten thousand tenants do not leave ten thousand files.
         with file_lock(self._tenancy.config.instance / "locks" / f"create-{crc32(slug.encode()) % LOCKS}"):
             tenant = self._reserve(slug, name.strip() or slug, hosts, tier, hidden)
-            self._build(tenant)
-            with self._promised(tenant), tenant_context(tenant):
-                for planter in _planters:
-                    planter(tenant.name)
-                furnish()
-                db.session.commit()
+            with self._promised(tenant):
+                self._build(tenant)
+                with tenant_context(tenant):
+                    for planter in _planters:
+                        planter(tenant.name)
+                    furnish()
+                    db.session.commit()
+            # Making many must not push those in use out of the pool, nor cost more once it is full.
+            self._tenancy.pool.discard(tenant.id)
             self._activate(tenant)
         self._tenancy.ledger.record("tenant_created", tenant.id, slug=slug)
         return self._known(slug)
@@ -122,23 +125,14 @@ class Lifecycle:
                 raise Refused(f"The short name {slug!r} is taken; choose another.")
             tenant_id = existing.id if existing else secrets.token_hex(16)
             self._refuse_taken(registry, hosts, tenant_id)
-            if existing is None:
-                registry.execute(
-                    insert(Tenant).values(
-                        id=tenant_id,
-                        slug=slug,
-                        name=name,
-                        state="provisioning",
-                        reason="",
-                        tier_name=self._tier(registry, tier),
-                        placement="ready",
-                        generation=1,
-                        schema="",
-                        hidden=hidden,
-                        created_at=utcnow(),
-                    )
-                )
+            wishes = {"name": name, "tier_name": self._tier(registry, tier), "hidden": hidden}
             # Asked again after a cut, the newest wishes hold.
+            if existing:
+                registry.execute(update(Tenant).where(Tenant.id == tenant_id).values(**wishes))
+            else:
+                made = {"id": tenant_id, "slug": slug, "state": "provisioning", "reason": "", "schema": ""}
+                stands = {"placement": "ready", "generation": 1, "created_at": utcnow()}
+                registry.execute(insert(Tenant).values(**made, **stands, **wishes))
             registry.execute(delete(Domain).where(Domain.tenant_id == tenant_id))
             registry.execute(
                 insert(Domain),

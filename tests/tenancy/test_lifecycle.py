@@ -58,6 +58,34 @@ def test_a_failure_on_the_way_leaves_nothing_behind(app, tenancy, home):
         assert tenancy.lifecycle.create("gamma", "Gamma").state == "active"
 
 
+def test_a_disk_with_no_room_leaves_nothing_behind(small_disk, app, tenancy):
+    ballast = small_disk / "ballast"
+    with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+        while True:
+            file.write(bytes(4096))
+    with app.app_context(), pytest.raises(Exception, match="full|I/O|space"):
+        tenancy.lifecycle.create("gamma", "Gamma")
+    assert tenancy.registry.by_slug("gamma") is None
+    assert len(list(small_disk.glob("*/*/main.sqlite3"))) == 2
+    ballast.unlink()
+    with app.app_context():
+        assert tenancy.lifecycle.create("gamma", "Gamma").state == "active"
+
+
+def test_asked_again_after_a_cut_the_newest_wishes_hold(app, tenancy, monkeypatch):
+    with app.app_context():
+        with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+            cut.setattr(tenancy.lifecycle, "_activate", _interrupt)
+            tenancy.lifecycle.create("gamma", "Gama", domains=("old.example",))
+        tenant = tenancy.lifecycle.create("gamma", "Gamma", domains=("new.example",), tier="premium")
+    assert (tenant.name, tenant.tier) == ("Gamma", "premium")
+    assert tenant.hosts == ("new.example", "gamma.localhost")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 KILLED = textwrap.dedent(
     """
     import os, signal
