@@ -63,7 +63,7 @@ def test_a_disk_with_no_room_leaves_nothing_behind(small_disk, app, tenancy):
     with ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
         while True:
             file.write(bytes(4096))
-    with app.app_context(), pytest.raises(Exception, match="full|I/O|space"):
+    with app.app_context(), pytest.raises(Exception, match=r"full|I/O|space"):
         tenancy.lifecycle.create("gamma", "Gamma")
     assert tenancy.registry.by_slug("gamma") is None
     assert len(list(small_disk.glob("*/*/main.sqlite3"))) == 2
