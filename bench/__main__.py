@@ -45,7 +45,7 @@ def main(tenants: int, rounds: int, seconds: int) -> None:
         bench = Bench(config, tenants, rounds, seconds, Path(folder))
         found = facts.provisioning(bench)
         measured = [*rows.rendered(bench), *rows.cached(bench), *rows.behind_the_front(bench)]
-        found += [*facts.hit_share(bench, measured), *facts.tour(bench), *facts.cold_open(bench)]
+        found += [*facts.hit_share(bench, measured), *facts.held(bench, measured), *facts.cold_open(bench)]
     report.show(measured, found)
     report.save(machine(bench), measured, found)
 

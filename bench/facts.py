@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.tenancy import DESCRIPTORS_BESIDE, DESCRIPTORS_PER_TENANT
-from bench import floor_data, load
+from bench import floor_data
 from bench.bench import Bench
 from bench.compare import Row
 from bench.processes import ROOT, environment
 from bench.report import Fact
 from bench.rows import hot_pages
-from bench.village import organisations, post_paths
+from bench.village import organisations
 
 MOST_MEMORY = 300  # MiB of a worker that has touched every house
-TOURS = 4  # visits to each house, so that with two workers nearly every worker has met nearly every house
 
 
 def provisioning(bench: Bench) -> list[Fact]:
@@ -55,12 +54,9 @@ def hit_share(bench: Bench, measured: Sequence[Row]) -> list[Fact]:
     return [Fact(f"page cache: share of {count:,} visits answered from it", f"{figures['share']:.1%}")]
 
 
-def tour(bench: Bench) -> list[Fact]:
-    """Touch every house at random and look at what a worker then holds."""
-    with bench.ours(page_cache=0) as server:
-        visits = load.everyone(bench.hosts(bench.tenants), post_paths(), TOURS)
-        load.tour(server.port, bench.sequence(visits))
-        workers = server.footprints()
+def held(bench: Bench, measured: Sequence[Row]) -> list[Fact]:
+    """Report what a worker holds that has met every house."""
+    workers = [row for row in measured if row.name.startswith("rendered") and row.least is not None][-1].ours.workers
     memory = max(worker.pss for worker in workers) / 2**20
     descriptors = max(worker.descriptors for worker in workers)
     bound = DESCRIPTORS_PER_TENANT * bench.config.max_open_tenants + DESCRIPTORS_BESIDE
