@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from app.content.models import Entry
 from app.serve import front, web
 from app.serve.folders import CannotServe, make_folders
 from app.serve.processes import PROCESSES, Process, environment
 from app.serve.supervisor import Supervisor
+from app.tenancy import db, tenant_context
 from tests.running import alive, descendants, free_port, until
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +100,31 @@ def fifty_slow_clients(connect, host):
             client.close()
 
 
+@contextmanager
+def fifty_slow_readers(connect, host):
+    """Have fifty clients ask for a long page and read none of it."""
+    clients = [connect() for _ in range(50)]
+    for client in clients:
+        client.sendall(f"GET /posts/long HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+    time.sleep(3)
+    try:
+        yield
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.fixture
+def long_post(app, alpha):
+    """Give alpha a page of 900 kB, more than the sockets between take in."""
+    with app.app_context(), tenant_context(alpha):
+        entry = Entry.write("post", "Long", slug="long")
+        entry.publish()
+        entry.html = "<p>" + "word " * 180_000 + "</p>"
+        db.session.commit()
+    app.extensions["tenancy"].close()
+
+
 def to_front(config):
     return lambda: socket.create_connection(("127.0.0.1", config.port), timeout=5)
 
@@ -148,6 +175,22 @@ def test_without_the_front_fifty_slow_clients_stop_others(config, alpha, beta):
     with running(config, web, front):
         until(lambda: get(config, beta.primary_host)[0] == 200)
         with fifty_slow_clients(to_web(config), alpha.primary_host):
+            assert unanswered(config, beta.primary_host) > 0
+
+
+def test_fifty_slow_readers_of_one_tenant_do_not_stop_another(config, alpha, beta, long_post):
+    with running(config, web, front):
+        until(lambda: get(config, beta.primary_host)[0] == 200)
+        assert len(get(config, alpha.primary_host, "/posts/long")[1]) > 900_000
+        with fifty_slow_readers(to_front(config), alpha.primary_host):
+            assert unanswered(config, beta.primary_host) == 0
+
+
+def test_without_the_front_fifty_slow_readers_stop_others(config, alpha, beta, long_post):
+    """The guard is taken out: the front reads the whole answer, so that web's threads need not wait for the reader."""
+    with running(config, web, front):
+        until(lambda: get(config, beta.primary_host)[0] == 200)
+        with fifty_slow_readers(to_web(config), alpha.primary_host):
             assert unanswered(config, beta.primary_host) > 0
 
 

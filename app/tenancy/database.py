@@ -110,7 +110,6 @@ def connect(
 
 def _pragmas(max_bytes: int | None) -> Sequence[str]:
     return (
-        "busy_timeout = 5000",
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",

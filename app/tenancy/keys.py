@@ -23,6 +23,7 @@ from app.tenancy.database import Connection, connect
 from app.tenancy.errors import CannotStart, DatabaseUnreadable
 
 KEY_BYTES = 32
+KNOWN_AT_MOST = 32_768  # a few for each of ten thousand tenants, some 200 bytes each
 
 _KEYRING = """
 CREATE TABLE IF NOT EXISTS wrapped_key (
@@ -62,6 +63,7 @@ class Keys:
 
     def __init__(self, master: bytes, path: Path) -> None:
         self._master = master
+        self._wrapping = AESGCM(self.subkey("wrap"))
         self._path = path
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -111,7 +113,7 @@ class Keys:
         with self._lock:
             ring = self._ring()
             seen = ring.execute("PRAGMA data_version").fetchone()[0]
-            if seen != self._seen or len(self._known) > 4096:
+            if seen != self._seen or len(self._known) >= KNOWN_AT_MOST:
                 self._known.clear()
                 self._seen = seen
             known = self._known.get((owner, purpose))
@@ -133,7 +135,7 @@ class Keys:
 
     def _wrap(self, owner: str, version: int, key: bytes) -> bytes:
         nonce = secrets.token_bytes(12)
-        return nonce + AESGCM(self.subkey("wrap")).encrypt(nonce, key, f"{owner}:{version}".encode())
+        return nonce + self._wrapping.encrypt(nonce, key, f"{owner}:{version}".encode())
 
     def _unwrap(self, owner: str) -> bytes:
         row = (
@@ -148,7 +150,7 @@ class Keys:
             raise DatabaseUnreadable(f"The keyring has no key for {owner}.")
         version, wrapped = row
         try:
-            return AESGCM(self.subkey("wrap")).decrypt(wrapped[:12], wrapped[12:], f"{owner}:{version}".encode())
+            return self._wrapping.decrypt(wrapped[:12], wrapped[12:], f"{owner}:{version}".encode())
         except InvalidTag:
             raise DatabaseUnreadable(f"The wrapped key of {owner} is damaged or was made for another owner.") from None
 

@@ -153,11 +153,9 @@ class Registry:
     def placement(self, tenant_id: str) -> tuple[str, int] | None:
         """Return where a tenant stands, (placement, generation): one cheap look, for those who ask often."""
         with self._lock:
-            return (
-                self._current()
-                .execute("SELECT placement, generation FROM tenant WHERE id = ?", (tenant_id,))
-                .fetchone()
-            )
+            connection = self._connection or self._current()
+            found = connection.execute("SELECT placement, generation FROM tenant WHERE id = ?", (tenant_id,))
+            return found.fetchone()
 
     def tenants(self, *states: str) -> Iterator[ResolvedTenant]:
         """Yield all tenants, or those in one of `states`, by slug, a thousand at a time."""
