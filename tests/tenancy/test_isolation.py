@@ -22,6 +22,7 @@ from app.tenancy import db, tenant_context, utcnow
 from app.tenancy.jobs import EnvelopeRefused, find, jobs, perform, seal
 from app.tenancy.ledger import AuditRow
 from tests.conftest import PASSWORD, Browser, sign_in
+from tests.content.wxr import export, item
 
 PUBLIC, MEMBER, OPERATOR, NEUTRAL = "public", "member", "operator", "neutral"
 
@@ -84,10 +85,15 @@ ROUTES = {
 JOBS = {"content.import_wordpress"}
 
 # Commands that name one tenant are run for beta below; the rest speak of the platform as a whole.
+EXPORT = "the path of an export"
 TENANT_COMMANDS = {
-    ("tenants", "show"): ["beta"],
-    ("tenants", "explain"): ["beta.localhost"],
-    ("users", "list"): ["beta"],
+    ("tenants", "show"): ["beta", "--json"],
+    ("tenants", "explain"): ["beta.localhost", "--json"],
+    ("tenants", "suspend"): ["beta", "--reason", "late"],
+    ("tenants", "resume"): ["beta"],
+    ("tenants", "archive"): ["beta", "--yes"],
+    ("users", "list"): ["beta", "--json"],
+    ("content", "import-wordpress"): ["beta", EXPORT, "--json"],
 }
 PLATFORM_COMMANDS = {
     ("config",),
@@ -97,14 +103,10 @@ PLATFORM_COMMANDS = {
     ("health",),
     ("tenants", "create"),
     ("tenants", "list"),
-    ("tenants", "suspend"),
-    ("tenants", "resume"),
-    ("tenants", "archive"),
     ("domains", "list"),
     ("operators", "create"),
     ("operators", "list"),
     ("operators", "reset"),
-    ("content", "import-wordpress"),
     ("bench", "seed"),
     ("demo",),
 }
@@ -298,11 +300,18 @@ def test_no_job_of_alpha_runs_in_beta(app, alpha, beta):
 
 
 @pytest.mark.parametrize("command", sorted(TENANT_COMMANDS))
-def test_no_command_on_beta_speaks_of_alpha(canaries, runner, command):
-    result = runner(*command, *TENANT_COMMANDS[command], "--json")
+def test_no_command_on_beta_speaks_of_or_changes_alpha(canaries, tenancy, alpha, runner, tmp_path, command):
+    file = tmp_path / "export.xml"
+    file.write_bytes(export(item(1, "Brought in", "Words.")))
+    if command == ("tenants", "resume"):
+        tenancy.lifecycle.suspend("beta", "late")
+    before = digest(tenancy, alpha)
+    result = runner(*command, *(str(file) if argument is EXPORT else argument for argument in TENANT_COMMANDS[command]))
     assert result.exit_code == 0, result.output
     assert CANARY["alpha"] not in result.output
     assert "alpha" not in result.output
+    assert digest(tenancy, alpha) == before
+    assert tenancy.registry.by_slug("alpha") == alpha
 
 
 def test_signing_in_at_beta_with_alphas_password_is_refused(app, alpha, beta, client_for):
