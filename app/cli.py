@@ -26,7 +26,9 @@ COMMANDS = {
     "users": "app.accounts.cli:cli",
     "content": "app.content.cli:cli",
     "operators": "app.console.cli:cli",
+    "events": "app.facilities.events_cli:cli",
     "health": "app.ops.cli:cli",
+    "jobs": "app.ops.jobs_cli:cli",
     "demo": "app.demo:cli",
     "bench": "bench.cli:cli",
 }

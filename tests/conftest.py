@@ -7,17 +7,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
+from sqlalchemy import select
 
 from app import Freehold, create_app
 from app.accounts import create_owner
 from app.config import Config
-from app.tenancy import ResolvedTenant, Tenancy, tenant_context
+from app.tenancy import ResolvedTenant, Tenancy, db, due, jobs, tenant_context, utcnow
 from tests.printed import filled_in
 
 PASSWORD = "a long enough password"
@@ -124,6 +126,28 @@ def signed_in(app: Freehold) -> Callable[[ResolvedTenant], FlaskClient]:
         return browser
 
     return client
+
+
+@pytest.fixture
+def work(app: Freehold) -> Callable[[ResolvedTenant], int]:
+    """Run a tenant's due jobs, and those that they bring about, in this process; returns how many ran."""
+
+    def run(tenant: ResolvedTenant) -> int:
+        count = 0
+        while envelopes := Context().run(_waiting, app, tenant):
+            for envelope in envelopes:
+                with app.app_context():
+                    count += jobs.perform(envelope)
+        return count
+
+    return run
+
+
+def _waiting(app: Freehold, tenant: ResolvedTenant) -> list[jobs.Envelope]:
+    with app.app_context(), tenant_context(tenant):
+        ready = (due.Due.run_at <= utcnow(), due.Due.set_aside_at.is_(None))
+        rows = db.session.scalars(select(due.Due).where(*ready).order_by(due.Due.id)).all()
+        return [jobs.seal(due.Reserved(row.id, row.job, row.attempts)) for row in rows]
 
 
 @pytest.fixture

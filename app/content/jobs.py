@@ -6,7 +6,7 @@ from app.content import wordpress
 from app.tenancy.jobs import job
 
 
-@job("content.import_wordpress", timeout=3600)
+@job("content.import_wordpress", timeout=3600, tries=3)
 def import_wordpress(import_id: int) -> None:
     """Bring in an uploaded WordPress export; run again, it goes on where it was cut off."""
     try:

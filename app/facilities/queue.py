@@ -1,20 +1,24 @@
 """Jobs on their way: tenants' signed envelopes in Valkey, run by RQ workers.
 
-When Valkey is down, `enqueue` raises `QueueDown` within half a second, with nothing enqueued; a worker waits and goes on when
-it is back. RQ would import and call whatever an entry names: here it only ever sees envelopes, and every other entry is
-moved to the list `quarantine`, with a row in the ledger, and never run.
+An envelope points at a row in its tenant's file, which is the truth: the queue may lose everything it holds, and the sweeper
+brings it again. When Valkey is down nothing is brought, and a worker waits and goes on when it is back. RQ would import
+and call whatever an entry names: here it only ever sees envelopes, and every other entry is moved to the list `quarantine`,
+with a row in the ledger, and never run.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
+import signal
 import threading
 import time
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Any
 
 import redis
@@ -22,24 +26,27 @@ import rq
 import rq.job
 import structlog
 from flask import Flask, current_app
-from redis.backoff import NoBackoff
+from redis.backoff import ConstantBackoff, NoBackoff
 from redis.retry import Retry
+from rq import worker_registration
 from rq.exceptions import NoSuchJobError
 from rq.serializers import JSONSerializer
 
 from app.tenancy import jobs, tenancy
-from app.tenancy.errors import FreeholdError, TenantBusy, TenantGone, TenantSuspended
+from app.tenancy.errors import TenantBusy, TenantGone, TenantSuspended
 
 log = structlog.get_logger(__name__)
 
 NAME = "jobs"
 QUARANTINE = "quarantine"
-HELD = "held"
 KEPT_IN_QUARANTINE = 1000
 LARGEST_ENTRY = 1 << 20  # bytes
 REQUEST_TIMEOUT = 0.2  # seconds; a request never waits longer for one answer of Valkey
-FAILURES_KEPT = 7 * 86400  # seconds
+REST = 5.0  # seconds without a question of a request after a failure
+FAILURES_KEPT = 3600  # seconds
 LONGEST_SHUTDOWN = 5.0  # seconds that a job may still run when the worker is told to stop
+LAST_WORDS = 1.0  # seconds in which a stopped job is put back
+LONGEST_ABSENCE = 1.0  # seconds that a worker stays away from a Valkey that did not answer
 HEARTBEAT = 20  # seconds of RQ's worker TTL: an idle worker looks up every 5 s
 
 _ID = re.compile(rb"[0-9a-f]{32}")
@@ -50,16 +57,6 @@ _FIELDS = frozenset(
         b"number_of_retries retries_left retry_intervals timeout result_ttl failure_ttl"
     ).split()
 )
-
-
-class QueueDown(FreeholdError):
-    """Valkey does not answer, so nothing was enqueued."""
-
-    code = "queue_down"
-    status = 503
-    title = "This cannot be started right now"
-    advice = "Nothing was lost. Please try again in a minute."
-    retry_after = 60
 
 
 class Entry(rq.job.Job):
@@ -81,18 +78,19 @@ class Entry(rq.job.Job):
         self.result_ttl, self.failure_ttl, self.retry_intervals = 0, FAILURES_KEPT, None
 
     def _execute(self) -> None:
-        """Run the envelope. One we did not sign is quarantined, one of a paused tenant kept for later."""
+        """Run the envelope, in this fork. One we did not sign is quarantined; one of a paused tenant goes: its row waits."""
+        signal.signal(signal.SIGUSR1, _stop)
         envelope, began = self.args[0], time.monotonic()
         try:
-            jobs.perform(envelope)
-            seconds = round(time.monotonic() - began, 3)
-            log.info("job_done", job=envelope["job"], tenant=envelope["tenant"], id=self.id, seconds=seconds)
+            has_run = jobs.perform(envelope)
         except jobs.EnvelopeRefused as refusal:
             set_aside(self.connection, self.id.encode(), str(refusal))
-        except (TenantSuspended, TenantBusy):
-            hold(self.connection, envelope)
-        except TenantGone as gone:
-            tenancy.ledger.record("job_dropped", envelope["tenant"], job=envelope["job"], reason=str(gone))
+        except (TenantSuspended, TenantBusy, TenantGone) as refusal:
+            log.info("job_waits", job=envelope["job"], tenant=envelope["tenant"], why=refusal.code)
+        else:
+            seconds = round(time.monotonic() - began, 3)
+            if has_run:
+                log.info("job_ran", job=envelope["job"], tenant=envelope["tenant"], id=self.id, seconds=seconds)
 
 
 class Queue(rq.Queue):
@@ -116,10 +114,13 @@ class Worker(rq.Worker):
 
     job_class = Entry
     queue_class = Queue
+    max_connection_wait_time = LONGEST_ABSENCE
 
     @classmethod
     def at(cls, connection: redis.Redis) -> Worker:
-        """Return a worker on our queue."""
+        """Return a worker on our queue, as soon as Valkey answers."""
+        while not _answers(connection):
+            time.sleep(LONGEST_ABSENCE)
         return cls(
             [_queue(connection)],
             connection=connection,
@@ -134,25 +135,34 @@ class Worker(rq.Worker):
         """Work until told to stop, or (`burst`) until the queue is empty; returns whether there was anything to do."""
         return super().work(burst=burst, logging_level="WARNING")
 
-    def run_maintenance_tasks(self) -> None:
-        """Look for abandoned jobs, and for held ones whose tenant is back."""
-        super().run_maintenance_tasks()
-        if self.connection.exists(HELD):
-            release(self.connection)
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Give a sign of life, and enter the list of workers again, which Valkey may have lost."""
+        super().heartbeat(timeout, pipeline)
+        worker_registration.register(self, pipeline)
+
+    def maintain_heartbeats(self, *details: Any) -> None:
+        """Give signs of life while a job runs, which goes on without Valkey too."""
+        try:
+            super().maintain_heartbeats(*details)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            log.warning("valkey_down", why=str(error))
 
     def handle_warm_shutdown_request(self) -> None:
-        """Let the job in hand run on for a few seconds, then end it; it goes back to the queue."""
+        """Let the job in hand run on for a few seconds, then have it put back, then end it."""
         super().handle_warm_shutdown_request()
         if self.horse_pid:
-            stopper = threading.Timer(LONGEST_SHUTDOWN, self.kill_horse)
-            stopper.daemon = True
-            stopper.start()
+            for seconds, number in (
+                (LONGEST_SHUTDOWN - LAST_WORDS, signal.SIGUSR1),
+                (LONGEST_SHUTDOWN, signal.SIGKILL),
+            ):
+                stopper = threading.Timer(seconds, self.kill_horse, (number,))
+                stopper.daemon = True
+                stopper.start()
 
-    def handle_work_horse_killed(self, job: rq.job.Job, *details: Any) -> None:
-        """Keep an ended job's tries: that we stop is not its failure."""
-        super().handle_work_horse_killed(job, *details)
-        if self._stop_requested:
-            job.retries_left = (job.retries_left or 0) + 1
+    def kill_horse(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """End the job in hand; when there is none any more, RQ would end this worker's own group."""
+        if self.horse_pid:
+            super().kill_horse(sig)
 
     def handle_exception(self, job: rq.job.Job, *exc_info: Any) -> None:
         """Log the failure with the job's and the tenant's name."""
@@ -172,6 +182,8 @@ def init_app(app: Flask) -> None:
         socket_connect_timeout=REQUEST_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
     )
+    app.extensions["freehold.queue_rest"] = {"until": 0.0}
+    jobs.sends_with(send)
 
 
 def connection() -> redis.Redis:
@@ -181,24 +193,47 @@ def connection() -> redis.Redis:
 
 
 def patient_connection() -> redis.Redis:
-    """Return a connection for a worker, which may wait."""
-    return redis.Redis.from_url(current_app.config["FREEHOLD"].valkey_url)
+    """Return a connection for a process that may wait: it tries for a second, not for the half minute of redis-py."""
+    return redis.Redis.from_url(current_app.config["FREEHOLD"].valkey_url, retry=Retry(ConstantBackoff(0.25), 4))
 
 
-def enqueue(job: str | Callable[..., None], **arguments: Any) -> str:
-    """Enqueue a job of the current tenant, by function or name, and return its id (32 hex digits).
-
-    Call it after the commit: a worker may start at once. Raises `QueueDown`, `jobs.UnknownJob`, `NoTenant`.
-    """
-    known = jobs.find(job)
-    envelope = jobs.seal(known, arguments)
+def ask(question: Callable[[redis.Redis], object]) -> bool:
+    """Ask Valkey something that may be left out; returns whether it answered. After a failure it is not asked for 5 s."""
+    resting: dict[str, float] = current_app.extensions["freehold.queue_rest"]
+    if time.monotonic() < resting["until"]:
+        return False
     try:
-        _send(connection(), envelope)
+        question(connection())
     except redis.RedisError as error:
-        raise QueueDown(
-            f"Valkey does not answer: {error}. Start it with `freehold serve` or `freehold run valkey`."
-        ) from error
-    return str(envelope["id"])
+        resting["until"] = time.monotonic() + REST
+        log.warning("valkey_down", why=str(error))
+        return False
+    return True
+
+
+def send(envelopes: list[jobs.Envelope]) -> None:
+    """Bring envelopes to the queue, each under a name that one attempt always has; what does not arrive the sweeper brings."""
+    ask(lambda client: _send(client, envelopes))
+
+
+def missing(client: redis.Redis, envelopes: list[jobs.Envelope]) -> list[jobs.Envelope]:
+    """Return those of `envelopes` that are not in the queue, or there in name only; raises `redis.RedisError`.
+
+    A worker may have one of them in hand.
+    """
+    with client.pipeline(transaction=False) as pipe:
+        for envelope in envelopes:
+            pipe.lpos(_queue(client).key, _name(envelope))
+            pipe.exists(_key(_name(envelope).encode()))
+        found = pipe.execute()
+    whole = zip(envelopes, found[::2], found[1::2], strict=True)
+    return [envelope for envelope, place, entry in whole if place is None or not entry]
+
+
+def length(client: redis.Redis) -> int:
+    """Return how many entries are in the queue; raises `redis.RedisError`."""
+    found: Any = client.llen(_queue(client).key)
+    return int(found)
 
 
 def lag(client: redis.Redis) -> float:
@@ -255,40 +290,34 @@ def set_aside(client: redis.Redis, name: bytes, reason: str) -> None:
     tenancy.ledger.record("job_quarantined", entry=kept["name"], reason=reason)
 
 
-def hold(client: redis.Redis, envelope: jobs.Envelope) -> None:
-    """Keep the envelope until its tenant is back."""
-    client.hset(HELD, envelope["id"], json.dumps(envelope))
+def _send(client: redis.Redis, envelopes: list[jobs.Envelope]) -> None:
+    for envelope in envelopes:
+        _queue(client).enqueue_call(
+            _FUNCTION,
+            args=(envelope,),
+            job_id=_name(envelope),
+            description=envelope["job"],
+            timeout=jobs.timeout_of(envelope["job"]),
+            result_ttl=0,
+            failure_ttl=FAILURES_KEPT,
+        )
 
 
-def release(client: redis.Redis) -> None:
-    """Enqueue the held envelopes whose tenant is back; forget those whose tenant is gone, set aside those not ours."""
-    held: Any = client.hgetall(HELD)
-    for name, text in held.items():
-        try:
-            envelope = jobs.refuse_foreign(json.loads(text))
-            jobs.open_tenant(envelope["tenant"])
-            _send(client, envelope)
-        except (TenantSuspended, TenantBusy):
-            continue
-        except (jobs.EnvelopeRefused, ValueError, RecursionError) as refusal:
-            set_aside(client, name, f"It was among the held: {refusal}")
-        except TenantGone as gone:
-            tenancy.ledger.record("job_dropped", envelope["tenant"], job=envelope["job"], reason=str(gone))
-        client.hdel(HELD, name)
+def _name(envelope: jobs.Envelope) -> str:
+    """Return the entry's name: who sends the same attempt again changes the same entry."""
+    facts = f"{envelope['tenant']}:{envelope['due']}:{envelope['attempt']}"
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
-def _send(client: redis.Redis, envelope: jobs.Envelope) -> None:
-    known = jobs.find(envelope["job"])
-    _queue(client).enqueue_call(
-        _FUNCTION,
-        args=(envelope,),
-        job_id=envelope["id"],
-        description=known.name,
-        timeout=known.timeout,
-        retry=rq.Retry(max=known.tries - 1) if known.tries > 1 else None,
-        result_ttl=0,
-        failure_ttl=FAILURES_KEPT,
-    )
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except (redis.ConnectionError, redis.TimeoutError):
+        return False
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise jobs.Stopped
 
 
 def _queue(client: redis.Redis) -> Queue:

@@ -15,7 +15,10 @@ import hmac
 import io
 import os
 import secrets
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +30,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, tenancy, utcnow
+from app.tenancy.database import waiting
 from app.tenancy.errors import DiskFull, FreeholdError, QuotaExceeded
 
 CHUNK = 65536  # bytes of plaintext
@@ -129,6 +133,106 @@ def open_file(name: str) -> BinaryIO:
     return io.BufferedReader(_Stream(chunks(name)), CHUNK)
 
 
+class Spool(io.BufferedIOBase):
+    """A temporary file for an upload on its way in, sealed with a key that only this object knows.
+
+    It is written at its end alone and read anywhere. The last piece, up to 64 KiB, is kept in memory; the pieces before it
+    lie in a file without a name in `folder`, gone with the process. Raises `DiskFull` when there is no room.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._cipher = AESGCM(secrets.token_bytes(32))
+        self._file: Any = None
+        self._sealed = 0  # pieces in the file
+        self._tail = bytearray()
+        self._position = 0
+        self._opened = (-1, b"")  # the piece that was read last
+
+    def write(self, data: Any, /) -> int:
+        """Append `data`; raises `io.UnsupportedOperation` elsewhere than at the end, and `DiskFull`."""
+        if self._position != self._size:
+            raise io.UnsupportedOperation("A spool is written at its end only.")
+        self._tail += data
+        while len(self._tail) >= CHUNK:
+            self._seal_piece(bytes(self._tail[:CHUNK]))
+            del self._tail[:CHUNK]
+        self._position = self._size
+        return len(data)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return the next `size` bytes, fewer only at the end; raises `StorageDamaged`."""
+        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        pieces = []
+        while self._position < end:
+            piece = self.peek()[: end - self._position]
+            self._position += len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    read1 = read
+
+    def peek(self, size: int = 0, /) -> bytes:
+        """Return the rest of the piece at the position, without moving; at the end, nothing."""
+        return self._piece(self._position // CHUNK)[self._position % CHUNK :]
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to a place in the file and return it."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if start + offset < 0:
+            raise ValueError("before the beginning")
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """Let go of the file and of what is in memory."""
+        if self._file is not None:
+            self._file.close()
+        self._tail.clear()
+        self._opened = (-1, b"")
+        super().close()
+
+    @property
+    def _size(self) -> int:
+        return self._sealed * CHUNK + len(self._tail)
+
+    def _seal_piece(self, piece: bytes) -> None:
+        sealed = self._cipher.encrypt(_nonce(self._sealed, last=False), piece, None)
+        with _room_in(self._folder):
+            if self._file is None:
+                # Unbuffered: a buffer that finds no room would complain again at the end.
+                self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+            self._file.seek(self._sealed * _SEALED)
+            while sealed:
+                sealed = sealed[self._file.write(sealed) :]
+        self._sealed += 1
+        _give_way()
+
+    def _piece(self, number: int) -> bytes:
+        if number >= self._sealed:
+            return bytes(self._tail) if number == self._sealed else b""
+        if self._opened[0] != number:
+            self._file.seek(number * _SEALED)
+            try:
+                piece = self._cipher.decrypt(_nonce(number, last=False), self._file.read(_SEALED), None)
+            except InvalidTag as error:
+                raise StorageDamaged("An upload changed on the disk while it was being read.") from error
+            self._opened = (number, piece)
+        return self._opened[1]
+
+
 def _folder(tenant: str) -> Path:
     folder = tenancy.placements.folder(tenant) / "files"
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -139,23 +243,40 @@ def _seal(source: BinaryIO, target: Path, key: bytes, name_key: bytes) -> tuple[
     """Write `source` sealed to `target`; return its name, its size in bytes and its first bytes."""
     cipher, named, size = AESGCM(key), hmac.new(name_key, digestmod=hashlib.sha256), 0
     chunk = head = source.read(CHUNK)
+    with _room_in(target.parent), open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        for count in range(1 << 40):
+            following = source.read(CHUNK) if chunk else b""
+            named.update(chunk)
+            size += len(chunk)
+            file.write(cipher.encrypt(_nonce(count, last=not following), chunk, None))
+            if not following:
+                break
+            chunk = following
+            _give_way()
+        file.flush()
+        _sync(file.fileno())
+    return named.hexdigest(), size, head[:_SNIFFED]
+
+
+@contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    """Call a full disk `DiskFull`."""
     try:
-        with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            for count in range(1 << 40):
-                following = source.read(CHUNK) if chunk else b""
-                named.update(chunk)
-                size += len(chunk)
-                file.write(cipher.encrypt(_nonce(count, last=not following), chunk, None))
-                if not following:
-                    break
-                chunk = following
-            file.flush()
-            os.fsync(file.fileno())
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(f"There was no room for {size} bytes and more in {target.parent}.") from error
+            raise DiskFull(f"There was no more room in {folder}.") from error
         raise
-    return named.hexdigest(), size, head[:_SNIFFED]
+
+
+def _give_way() -> None:
+    """Between two pieces, let others have their turn: in live they share this thread."""
+    time.sleep(0)
+
+
+def _sync(descriptor: int) -> None:
+    """Have a file's bytes on the disk; in live, where one thread serves many, another one waits for that."""
+    waiting.aside(lambda: os.fsync(descriptor))
 
 
 def _unseal(path: Path, key: bytes) -> Iterator[bytes]:
@@ -169,6 +290,7 @@ def _unseal(path: Path, key: bytes) -> Iterator[bytes]:
                 if not following:
                     return
                 sealed = following
+                _give_way()
     except (InvalidTag, FileNotFoundError, ValueError) as error:
         raise StorageDamaged(f"The stored file {path.name} is missing, cut short or changed.") from error
 
@@ -197,7 +319,7 @@ def _move(temporary: Path, target: Path) -> None:
     for folder in (target.parent, target.parent.parent):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
+            _sync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -1,6 +1,6 @@
 """The tenancy core: one tenant's data for one piece of work, and no way to reach another's.
 
-Read in this order: names, database, keys, context, registry, placements, pool, binding, requests, lifecycle, schema, jobs.
+Read in this order: names, database, keys, context, registry, placements, pool, binding, requests, lifecycle, schema, due, jobs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from app.tenancy.context import (
     tenant_context,
 )
 from app.tenancy.database import Connection, Timestamp, connect, refuse_old_sqlite, utcnow
-from app.tenancy.errors import CannotStart, DatabaseUnreadable, DiskFull, QuotaExceeded
+from app.tenancy.errors import CannotStart, DatabaseUnreadable, DiskFull, QuotaExceeded, TenantBusy
 from app.tenancy.keys import Keys, load_master_key
 from app.tenancy.ledger import Ledger
 from app.tenancy.lifecycle import Lifecycle
@@ -129,6 +129,10 @@ class Tenancy:
         if any(sign in message for sign in ("malformed", "not a database", "disk I/O error")):
             self.placements.trip(scope.tenant, message)
             raise DatabaseUnreadable(message) from failure.original_exception
+        if "database is locked" in message:
+            raise TenantBusy(
+                f"The file of {scope.tenant.slug} stayed locked: {message}."
+            ) from failure.original_exception
         if "is full" in message:
             raise self._without_room(scope.tenant) from failure.original_exception
 

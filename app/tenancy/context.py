@@ -27,6 +27,7 @@ class ResolvedTenant:
     tier: str
     max_users: int | None
     max_bytes: int | None
+    max_jobs: int
     placement: str
     generation: int
     schema: str

@@ -6,8 +6,11 @@ SQLite 3.7.0 to 3.51.2 can lose committed data when a write races a checkpoint o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +27,35 @@ from app.tenancy.errors import CannotStart
 
 LEAST_SQLITE = (3, 51, 3)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+LOCKED_SECONDS = 5.0  # that a statement waits for another's lock
+
+
+@dataclass
+class Waiting:
+    """How this process waits: `busy` is how long (s) SQLite itself waits for a lock, holding the whole thread.
+
+    What is left of `most` seconds is waited between tries, where others of this thread may go on. `aside` runs what may take
+    long without asking anybody, such as opening a file.
+    """
+
+    busy: float = LOCKED_SECONDS
+    most: float = LOCKED_SECONDS
+    aside: Callable[[Callable[[], Any]], Any] = lambda work: work()
+
+
+waiting = Waiting()
+
+
+def be_cooperative(aside: Callable[[Callable[[], Any]], Any]) -> None:
+    """In a process where one thread serves many at once: hold it for 20 ms at most, and open files `aside`."""
+    waiting.busy, waiting.aside = 0.02, aside
+
+
+def be_brief() -> None:
+    """In a process that serves all tenants in turn: a locked file waits for its next turn, and nobody for it."""
+    waiting.busy = waiting.most = 0.1
+
 
 # Action codes of https://sqlite.org/c3ref/c_alter_table.html
 _SQLITE_OK, _SQLITE_DENY = 0, 1
@@ -47,7 +79,15 @@ class WholeCursor(driver.Cursor):
     """
 
     def execute(self, sql: str, parameters: Any = ()) -> WholeCursor:
-        super().execute(sql, parameters)
+        until = time.monotonic() + waiting.most
+        while True:
+            try:
+                super().execute(sql, parameters)
+                break
+            except driver.OperationalError as error:
+                if "locked" not in str(error) or waiting.busy >= waiting.most or time.monotonic() > until:
+                    raise
+            time.sleep(waiting.busy / 2)
         self._rows: Iterator[tuple[Any, ...]] = iter(super().fetchall() if self.description else ())
         return self
 
@@ -87,10 +127,15 @@ def connect(
     A `guarded` connection denies ATTACH, DETACH, VACUUM and changes of key. Raises `driver.DatabaseError` when the key
     does not fit or the file is damaged, `driver.OperationalError` when it is missing and `create` is false.
     """
+    return waiting.aside(partial(_connect, path, key, create, guarded, max_bytes))
+
+
+def _connect(path: Path, key: bytes, create: bool, guarded: bool, max_bytes: int | None) -> Connection:
     uri = f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}"
     connection = driver.connect(
         uri,
         uri=True,
+        timeout=waiting.busy,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=200,

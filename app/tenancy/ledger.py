@@ -47,6 +47,20 @@ class MigrationRun(LedgerModel):
     at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 
+class TenantDue(LedgerModel):
+    """What waited in one tenant's file when it was looked at last, and when it wants to be looked at again."""
+
+    __tablename__ = "tenant_due"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    next_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    waiting: Mapped[int] = mapped_column(default=0)
+    oldest_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    set_aside: Mapped[int] = mapped_column(default=0)
+    schedules: Mapped[str] = mapped_column(default="")  # a mark of the schedules that were planted
+    seen_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+
+
 class Ledger:
     """Writes facts at once, each in a transaction of its own, whatever the caller's transaction does."""
 

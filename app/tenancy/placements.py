@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlcipher3.dbapi2 as driver
 from sqlalchemy import Engine, update
@@ -23,7 +24,28 @@ from app.tenancy.registry import Registry, Tenant
 BREAKER_SECONDS = 30
 DRAIN_SECONDS = 10
 
+UNSETTLED_NS = 50_000_000
+
 _ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Signature(NamedTuple):
+    """The times (ns since 1970) and sizes (bytes) of a tenant's file and its log."""
+
+    main_at: int
+    main_size: int
+    log_at: int
+    log_size: int
+
+    @property
+    def newest(self) -> int:
+        """When it was written to last, ns since 1970."""
+        return max(self.main_at, self.log_at)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether any further write would show in it: the clock of a disk is coarse."""
+        return time.time_ns() - self.newest > UNSETTLED_NS
 
 
 class Placements:
@@ -48,6 +70,22 @@ class Placements:
     def file(self, tenant_id: str) -> Path:
         """Return the path of the tenant's database."""
         return self.folder(tenant_id) / "main.sqlite3"
+
+    def signature(self, tenant_id: str) -> Signature | None:
+        """Return what differs whenever somebody has written to the tenant's file, None where there is none; opens nothing.
+
+        An empty log says only that somebody reads.
+        """
+        path = f"{self._root}/{tenant_id[:2]}/{tenant_id}/main.sqlite3"
+        try:
+            main = os.stat(path)  # noqa: PTH116 (ten thousand of them a second)
+        except OSError:
+            return None
+        try:
+            log = os.stat(path + "-wal")  # noqa: PTH116
+        except OSError:
+            return Signature(main.st_mtime_ns, main.st_size, 0, 0)
+        return Signature(main.st_mtime_ns, main.st_size, log.st_mtime_ns if log.st_size else 0, log.st_size)
 
     def open(self, tenant: ResolvedTenant) -> Connection:
         """Open the tenant's file for its pool.

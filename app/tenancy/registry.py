@@ -31,6 +31,7 @@ class Tier(RegistryModel):
     label: Mapped[str]
     max_users: Mapped[int | None]
     max_bytes: Mapped[int | None]
+    max_jobs: Mapped[int] = mapped_column(default=2)  # that may be on their way or running at once: the tenant's share
     position: Mapped[int] = mapped_column(default=0)
 
 
@@ -106,7 +107,7 @@ class OperatorSession(RegistryModel):
 
 _TENANT = """
 SELECT tenant.id, tenant.slug, tenant.name, tenant.state, tenant.reason, tenant.tier_name, tier.max_users, tier.max_bytes,
-       tenant.placement, tenant.generation, tenant.schema
+       tier.max_jobs, tenant.placement, tenant.generation, tenant.schema
 FROM tenant JOIN tier ON tier.name = tenant.tier_name
 """
 
@@ -121,6 +122,7 @@ class Registry:
         self._seen = -1
         self._by_host: dict[str, ResolvedTenant | None] = {}
         self._settings: dict[str, str] | None = None
+        self._serving: frozenset[str] | None = None
 
     def resolve(self, host: str) -> ResolvedTenant | None:
         """Return the tenant that answers at exactly `host`, None for an unknown one."""
@@ -149,6 +151,23 @@ class Registry:
     def by_id(self, tenant_id: str) -> ResolvedTenant | None:
         """Return the tenant with this id, None for an unknown one."""
         return self._one("tenant.id = ?", tenant_id)
+
+    def serving(self) -> frozenset[str]:
+        """Return the ids of the tenants that are active and not sealed; the same set while the registry stands still."""
+        with self._lock:
+            connection = self._current()
+            if self._serving is None:
+                rows = connection.execute("SELECT id FROM tenant WHERE state = 'active' AND placement = 'ready'")
+                self._serving = frozenset(row[0] for row in rows)
+            return self._serving
+
+    def hosts(self) -> list[str]:
+        """Return every host that a serving tenant answers to, and so may have a certificate, sorted."""
+        with self._lock:
+            rows = self._current().execute(
+                "SELECT host FROM domain JOIN tenant ON tenant.id = domain.tenant_id WHERE tenant.state = 'active' ORDER BY host"
+            )
+            return [row[0] for row in rows]
 
     def placement(self, tenant_id: str) -> tuple[str, int] | None:
         """Return where a tenant stands, (placement, generation): one cheap look, for those who ask often."""
@@ -204,6 +223,7 @@ class Registry:
         if seen != self._seen:
             self._by_host.clear()
             self._settings = None
+            self._serving = None
             self._seen = seen
         return self._connection
 
@@ -212,7 +232,7 @@ class Registry:
             "SELECT host, is_primary FROM domain WHERE tenant_id = ? ORDER BY is_primary DESC, created_at",
             (row[0],),
         ).fetchall()
-        tenant_id, slug, name, state, reason, tier, max_users, max_bytes, placement, generation, schema = row
+        tenant_id, slug, name, state, reason, tier, max_users, max_bytes, max_jobs, placement, generation, schema = row
         return ResolvedTenant(
             id=tenant_id,
             slug=slug,
@@ -222,6 +242,7 @@ class Registry:
             tier=tier,
             max_users=max_users,
             max_bytes=max_bytes,
+            max_jobs=max_jobs,
             placement=placement,
             generation=generation,
             schema=schema,

@@ -64,11 +64,14 @@ def test_a_form_without_a_file_is_refused_with_advice(alpha, signed_in):
     assert "Please choose the .xml file" in answer.text
 
 
-def test_with_the_queue_down_an_upload_is_refused_and_nothing_waits_for_ever(alpha, signed_in, inside):
+def test_with_the_queue_down_an_upload_waits_for_its_turn(alpha, signed_in, inside, work):
     browser = signed_in(alpha)
     token = printed_token(browser.get("/desk/content/imports/").text)
     upload = {"csrf_token": token, "file": (io.BytesIO(b"<rss/>"), "old-site.xml")}
     answer = browser.post("/desk/content/imports/", data=upload, content_type="multipart/form-data")
-    assert answer.status_code == 503
+    assert answer.status_code == 303
     with inside(alpha):
-        assert db.session.scalars(select(Import.state)).all() == ["failed"]
+        assert db.session.scalars(select(Import.state)).all() == ["waiting"]
+    work(alpha)
+    with inside(alpha):
+        assert db.session.scalars(select(Import.state)).all() == ["failed"], "this one is no export"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import resource
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from app import Freehold
@@ -162,3 +166,119 @@ def test_what_a_file_is_its_bytes_tell(
     with inside(alpha):
         assert storage.put(data, hint).mime == mime
         db.session.rollback()
+
+
+# What an upload lies in while it comes in.
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[storage.Spool]:
+    with storage.Spool(tmp_path) as spool:
+        yield spool
+
+
+def lying_in(spool: storage.Spool) -> bytes:
+    """Return what the spool has on the disk, in its file without a name."""
+    return Path(f"/proc/self/fd/{spool._file.fileno()}").read_bytes()
+
+
+@pytest.mark.parametrize("step", [1 << 20, CHUNK, 1000])
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 17])
+def test_what_was_spooled_is_read_back(spool: storage.Spool, size: int, step: int) -> None:
+    data = os.urandom(size)
+    for start in range(0, size, step):
+        assert spool.write(data[start : start + step]) == len(data[start : start + step])
+    assert spool.tell() == size
+    spool.seek(0)
+    assert spool.read() == data
+    assert spool.read(10) == b""
+    spool.seek(0)
+    assert b"".join(iter(lambda: spool.read(step), b"")) == data
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    pieces=st.lists(st.integers(0, 3 * CHUNK // 2), max_size=5),
+    looks=st.lists(st.tuples(st.integers(0, 5 * CHUNK), st.integers(-1, 2 * CHUNK)), max_size=8),
+)
+def test_a_spool_reads_anywhere_like_a_file(tmp_path: Path, pieces: list[int], looks: list[tuple[int, int]]) -> None:
+    with storage.Spool(tmp_path) as spool, io.BytesIO() as plain:
+        for number, size in enumerate(pieces):
+            for file in (spool, plain):
+                file.seek(0, os.SEEK_END)
+                file.write(bytes([number + 65]) * size)
+            for place, length in looks:
+                assert spool.seek(place) == plain.seek(place)
+                assert spool.read(length) == plain.read(length)
+                assert spool.tell() == plain.tell()
+
+
+def test_a_spool_reads_by_lines_and_as_text(spool: storage.Spool) -> None:
+    lines = [f"line {number} of the minutes, é".encode() + b"\n" for number in range(5000)]
+    spool.write(b"".join(lines))
+    spool.seek(0)
+    assert list(spool) == lines
+    spool.seek(0)
+    text = io.TextIOWrapper(spool, "utf-8")
+    assert text.read() == b"".join(lines).decode()
+    text.detach()
+
+
+def test_a_spool_is_a_file_for_zip_and_for_storing(inside: Inside, alpha: ResolvedTenant, spool: storage.Spool) -> None:
+    packed, content = io.BytesIO(), os.urandom(300_000)
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a", b"first")
+        archive.writestr("b", content)
+    spool.write(packed.getvalue())
+    spool.seek(0)
+    with zipfile.ZipFile(spool) as archive:
+        assert archive.read("b") == content
+    spool.seek(0)
+    with inside(alpha):
+        assert storage.read(storage.put(spool).name) == packed.getvalue()
+
+
+def test_a_spool_leaves_nothing_to_read_on_the_disk(spool: storage.Spool, tmp_path: Path) -> None:
+    spool.write(b"the minutes of the meeting " * 100_000)
+    assert len(lying_in(spool)) > 2_000_000
+    assert b"minutes" not in lying_in(spool)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_spools_of_the_same_bytes_share_nothing(tmp_path: Path) -> None:
+    with storage.Spool(tmp_path) as one, storage.Spool(tmp_path) as other:
+        for spool in (one, other):
+            spool.write(b"the same " * 50_000)
+        assert lying_in(one)[:64] != lying_in(other)[:64]
+
+
+def test_small_uploads_never_reach_the_disk(spool: storage.Spool) -> None:
+    spool.write(b"x" * (CHUNK - 1))
+    assert spool._file is None
+
+
+def test_a_spool_is_not_written_in_its_middle(spool: storage.Spool) -> None:
+    """A piece sealed twice with the same key and number would tell what it says."""
+    spool.write(b"x" * 2 * CHUNK)
+    spool.seek(5)
+    with pytest.raises(io.UnsupportedOperation):
+        spool.write(b"y")
+    with pytest.raises(ValueError, match="before the beginning"):
+        spool.seek(-1)
+
+
+def test_a_changed_spool_is_noticed(spool: storage.Spool) -> None:
+    spool.write(b"x" * 2 * CHUNK)
+    spool._file.seek(100)
+    spool._file.write(b"!")
+    spool.seek(0)
+    with pytest.raises(StorageDamaged):
+        spool.read(1)
+
+
+def test_a_full_disk_is_told_while_an_upload_comes_in(small_disk: Path) -> None:
+    with storage.Spool(small_disk) as spool, pytest.raises(DiskFull):
+        for _ in range(200):
+            spool.write(os.urandom(CHUNK))
+    with storage.Spool(small_disk) as spool:
+        spool.write(os.urandom(4 * CHUNK))  # what the first one had is free again

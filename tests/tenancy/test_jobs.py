@@ -2,11 +2,15 @@
 
 import copy
 import json
+from contextvars import Context
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import StatementError
 
-from app.tenancy import current_scope, db, jobs, tenancy
-from app.tenancy.errors import AlreadyBound, NoTenant, TenantBusy, TenantGone, TenantSuspended
+from app.tenancy import current_scope, db, due, jobs
+from app.tenancy.due import Due
+from app.tenancy.errors import NoTenant, TenantBusy, TenantGone, TenantSuspended
 from app.tenancy.registry import Tenant
 
 SEEN = []
@@ -25,25 +29,38 @@ def _nothing_seen_yet():
 
 @pytest.fixture
 def envelope_of(app, in_tenant):
-    def make(tenant, **arguments):
-        with app.app_context(), in_tenant(tenant):
-            return jobs.seal(jobs.find(see), arguments)
+    """Ask for a job and return the envelope that points at its row."""
 
-    return make
+    def ask(tenant, name, arguments):
+        with app.app_context(), in_tenant(tenant):
+            row = due.add(name, arguments)
+            db.session.commit()
+            return jobs.seal(due.Reserved(row.id, row.job, row.attempts))
+
+    return lambda tenant, name="test.see", **arguments: Context().run(ask, tenant, name, arguments)
+
+
+@pytest.fixture
+def row_of(app, in_tenant):
+    def read(tenant, envelope):
+        with app.app_context(), in_tenant(tenant, writes=False):
+            return db.session.get(Due, envelope["due"])
+
+    return lambda *given: Context().run(read, *given)
 
 
 @pytest.fixture
 def perform(app):
     def run(envelope):
         with app.app_context():
-            jobs.perform(envelope)
+            return jobs.perform(envelope)
 
     return run
 
 
-def test_a_job_runs_in_the_context_of_the_tenant_that_sealed_it(envelope_of, perform, alpha, beta):
+def test_a_job_runs_in_the_context_of_the_tenant_that_asked_for_it(envelope_of, perform, alpha, beta):
     for tenant in (alpha, beta):
-        perform(json.loads(json.dumps(envelope_of(tenant, page=7))))
+        assert perform(json.loads(json.dumps(envelope_of(tenant, page=7)))) is True
     assert [(alpha.id, "job", True, {"page": 7}), (beta.id, "job", True, {"page": 7})] == SEEN
 
 
@@ -56,9 +73,18 @@ def test_a_job_starts_from_an_empty_context_and_leaves_none(envelope_of, perform
     assert current_scope() is None
 
 
-def test_no_envelope_is_sealed_without_a_tenant(app):
-    with app.app_context(), pytest.raises(NoTenant):
-        jobs.seal(jobs.find(see), {})
+def test_nothing_is_asked_for_or_sealed_without_a_tenant(app):
+    with app.app_context():
+        with pytest.raises(NoTenant):
+            jobs.seal(due.Reserved(1, "test.see", 0))
+        jobs.later("test.see")
+        with pytest.raises(NoTenant):
+            db.session.flush()
+        db.session.rollback()
+
+
+def test_an_envelope_says_where_to_look_and_nothing_of_what_is_there(envelope_of, alpha):
+    assert set(envelope_of(alpha, secret="of alpha")) == {"tenant", "due", "attempt", "job", "mac"}
 
 
 def _unsigned(envelope, other):
@@ -69,6 +95,10 @@ def _no_mac(envelope, other):
     envelope["mac"] = ""
 
 
+def _mac_is_a_number(envelope, other):
+    envelope["mac"] = 5
+
+
 def _mac_of_another_tenant(envelope, other):
     envelope["mac"] = other["mac"]
 
@@ -77,7 +107,19 @@ def _sent_to_another_tenant(envelope, other):
     envelope["tenant"] = other["tenant"]
 
 
-def _other_arguments(envelope, other):
+def _another_row(envelope, other):
+    envelope["due"] += 1
+
+
+def _a_row_of_another_kind(envelope, other):
+    envelope["due"] = True
+
+
+def _another_attempt(envelope, other):
+    envelope["attempt"] += 1
+
+
+def _arguments_of_its_own(envelope, other):
     envelope["arguments"] = {"page": 8}
 
 
@@ -93,12 +135,16 @@ def _tenant_is_the_registry(envelope, other):
     envelope["tenant"] = "registry"
 
 
-def _field_too_many(envelope, other):
-    envelope["also"] = 1
+def _tenant_is_a_path(envelope, other):
+    envelope["tenant"] = f"../{envelope['tenant']}"
 
 
 def _no_number(envelope, other):
-    envelope["made_at"] = float("nan")
+    envelope["due"] = float("nan")
+
+
+def _huge_number(envelope, other):
+    envelope["due"] = 10**5000
 
 
 def _number_for_a_name(envelope, other):
@@ -107,6 +153,14 @@ def _number_for_a_name(envelope, other):
 
 def _not_ascii(envelope, other):
     envelope["mac"] = "é"
+
+
+def _not_even_text(envelope, other):
+    envelope["mac"] = "\ud800"
+
+
+def _a_tenant_that_is_not_even_text(envelope, other):
+    envelope["tenant"] = "\ud800" * 32
 
 
 FORGERIES = [
@@ -120,14 +174,15 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
-def test_a_forged_envelope_is_refused_and_not_run(envelope_of, perform, alpha, beta, forge):
+def test_a_forged_envelope_is_refused_and_not_run(envelope_of, perform, row_of, alpha, beta, forge):
     envelope, other = envelope_of(alpha, page=7), envelope_of(beta, page=7)
     forged = copy.deepcopy(envelope)
     forge(forged, other)
     with pytest.raises(jobs.EnvelopeRefused):
         perform(forged)
     assert SEEN == []
-    perform(envelope)
+    assert [row_of(alpha, envelope).attempts, row_of(beta, other).attempts] == [0, 0]
+    assert perform(envelope) is True
     assert len(SEEN) == 1
 
 
@@ -137,11 +192,31 @@ def test_what_is_no_envelope_is_refused(perform, nonsense):
         perform(nonsense)
 
 
-def test_a_signed_name_that_is_no_job_is_refused(app, in_tenant, perform, alpha):
-    with app.app_context(), in_tenant(alpha):
-        envelope = jobs.seal(jobs.Job("os.system", print, 1, 1), {})
-    with pytest.raises(jobs.EnvelopeRefused, match="no job"):
-        perform(envelope)
+def test_an_envelope_runs_the_row_of_its_own_tenant_where_another_has_one_of_the_same_number(
+    envelope_of, perform, row_of, alpha, beta
+):
+    mine, theirs = envelope_of(alpha, page=1), envelope_of(beta, page=2)
+    assert mine["due"] == theirs["due"]
+    perform(mine)
+    assert [arguments for *_, arguments in SEEN] == [{"page": 1}]
+    assert (row_of(alpha, mine), row_of(beta, theirs).attempts) == (None, 0)
+
+
+def test_an_envelope_whose_row_is_done_runs_nothing_even_when_new_work_came(envelope_of, perform, alpha):
+    old = envelope_of(alpha, page=1)
+    perform(old)
+    new = envelope_of(alpha, page=2)
+    assert new["due"] > old["due"]  # numbers are never given twice
+    assert perform(old) is False
+    assert [arguments for *_, arguments in SEEN] == [{"page": 1}]
+
+
+def test_a_row_that_names_no_job_is_set_aside_with_its_reason(envelope_of, perform, row_of, alpha):
+    envelope = envelope_of(alpha, "os.system", command="true")
+    assert perform(envelope) is True
+    row = row_of(alpha, envelope)
+    assert row.set_aside_at is not None
+    assert "There is no job 'os.system'" in row.error
 
 
 @pytest.mark.parametrize(
@@ -154,34 +229,59 @@ def test_a_signed_name_that_is_no_job_is_refused(app, in_tenant, perform, alpha)
         ({"placement": "sealed"}, TenantBusy),
     ],
 )
-def test_a_tenant_that_is_not_active_does_not_run_jobs(app, envelope_of, perform, alpha, beta, change, error):
+def test_a_tenant_that_is_not_active_does_not_run_jobs(
+    app, envelope_of, perform, row_of, tenancy, alpha, beta, change, error
+):
     envelopes = envelope_of(alpha), envelope_of(beta)
-    with app.app_context():
-        for name, value in change.items():
-            setattr(db.session.get(Tenant, alpha.id), name, value)
-        db.session.commit()
-        assert tenancy.registry.by_id(alpha.id) is not None
+    before = {name: getattr(tenancy.registry.by_id(alpha.id), name) for name in change}
+
+    def put(values):
+        with app.app_context():
+            for name, value in values.items():
+                setattr(db.session.get(Tenant, alpha.id), name, value)
+            db.session.commit()
+
+    put(change)
     with pytest.raises(error):
         perform(envelopes[0])
     perform(envelopes[1])
     assert [tenant for tenant, *_ in SEEN] == [beta.id]
+    put(before)
+    assert (row_of(alpha, envelopes[0]).attempts, row_of(alpha, envelopes[0]).error) == (0, "")
 
 
-def test_a_job_cannot_enter_a_second_tenant(app, in_tenant, perform, alpha, beta):
+def test_a_job_cannot_enter_a_second_tenant(envelope_of, in_tenant, perform, row_of, alpha, beta):
     @jobs.job("test.stray")
     def stray():
         with in_tenant(beta):
-            raise AssertionError("entered")
+            SEEN.append("entered")
 
+    envelope = envelope_of(alpha, "test.stray")
+    perform(envelope)
+    assert SEEN == []
+    assert row_of(alpha, envelope).error.startswith("AlreadyBound")
+
+
+def test_the_failure_of_a_job_is_noted_in_its_row_and_not_raised(envelope_of, perform, row_of, alpha):
+    @jobs.job("test.trip")
+    def trip():
+        raise LookupError("x" * 10_000)
+
+    envelope = envelope_of(alpha, "test.trip")
+    assert perform(envelope) is True
+    row = row_of(alpha, envelope)
+    assert row.error.startswith("LookupError: xxx")
+    assert len(row.error) <= due.ERROR_LENGTH
+    assert (row.attempts, row.set_aside_at) == (1, None)
+
+
+def test_arguments_that_json_cannot_say_are_refused_when_asked(app, in_tenant, alpha):
     with app.app_context(), in_tenant(alpha):
-        envelope = jobs.seal(jobs.find("test.stray"), {})
-    with pytest.raises(AlreadyBound):
-        perform(envelope)
-
-
-def test_arguments_that_json_cannot_say_are_refused_when_sealed(app, in_tenant, alpha):
-    with app.app_context(), in_tenant(alpha), pytest.raises(TypeError):
-        jobs.seal(jobs.find(see), {"page": object()})
+        jobs.later("test.see", page=object())
+        with pytest.raises(StatementError):
+            db.session.commit()
+        db.session.rollback()
+        assert db.session.scalars(select(Due).where(Due.job == "test.see")).all() == []
 
 
 def test_two_functions_cannot_share_a_name():
@@ -189,6 +289,27 @@ def test_two_functions_cannot_share_a_name():
         jobs.job("test.see")(lambda: None)
 
 
-def test_an_unknown_job_says_how_to_make_one(app):
+def test_two_functions_of_the_same_name_in_two_modules_cannot_share_one_either():
+    def see_too():
+        pass
+
+    see_too.__qualname__, see_too.__module__ = see.__qualname__, "app.elsewhere"
+    with pytest.raises(ValueError, match=r"test\.see"):
+        jobs.job("test.see")(see_too)
+
+
+def test_a_module_that_is_read_again_registers_the_same_job():
+    def again():
+        pass
+
+    again.__qualname__, again.__module__ = see.__qualname__, see.__module__
+    jobs.job("test.see")(again)
+    assert [known.name for known in jobs.jobs()].count("test.see") == 1
+    jobs.job("test.see")(see)
+
+
+def test_an_unknown_job_says_how_to_make_one(app, in_tenant, alpha):
     with pytest.raises(jobs.UnknownJob, match="@job"):
         jobs.find("no.such")
+    with app.app_context(), in_tenant(alpha), pytest.raises(jobs.UnknownJob):
+        jobs.later("no.such")

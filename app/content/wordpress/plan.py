@@ -9,12 +9,13 @@ from datetime import datetime
 from urllib.parse import parse_qs, unquote
 
 from app.content.addresses import free_path, slugify
-from app.content.models import href, one_line
+from app.content.models import href
 from app.content.wordpress.pictures import Picture, file_href, file_name, original
 from app.content.wordpress.reader import Channel, Export, ExportBroken, Item, Term, number
 from app.content.wordpress.report import Findings
 from app.content.wordpress.urls import split
 from app.facilities import html as markup
+from app.facilities.text import one_line
 from app.tenancy import utcnow
 
 UNTITLED = "(untitled)"
