@@ -16,6 +16,7 @@ VENDOR = ROOT / "static" / "vendor"
 
 SCRIPTS = {
     "htmx.js": "htmx.org/dist/htmx.min.js",
+    "hx-upsert.js": "htmx.org/dist/ext/hx-upsert.min.js",
     "hotkey.js": "@github/hotkey/dist/index.js",
     "markdown-toolbar.js": "@github/markdown-toolbar-element/dist/index.js",
     "relative-time.js": "@github/relative-time-element/dist/bundle.js",

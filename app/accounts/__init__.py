@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from flask_login import current_user, login_required
 
-from app.accounts import csrf, notices, visits
+from app.accounts import csrf, live, notices, visits
 from app.accounts.cli import cli
 from app.accounts.models import Session, SetUpLink, User
 from app.accounts.notices import flash
@@ -40,6 +40,7 @@ def init_app(app: Flask) -> None:
     notices.init_app(app)
     app.login_manager.unauthorized_handler(ask_to_sign_in)  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
+    live.init_app(app)
     counts["users"] = User.count
     makes_owners(create_owner)
 

@@ -35,8 +35,12 @@ def refuse_forged() -> Response | None:
         return None
     if not came_from_here():
         abort(403, "This was sent from another site, so nothing was changed.")
-    session = server_session() if this_visit().token else None
-    if session and not is_same(session.csrf, request.headers.get(HEADER) or request.form.get(FIELD, "")):
+    if this_visit().token is None:
+        return None
+    # The form first, then the session: what comes slowly must have come before the tenant's file is locked for this write.
+    given = request.form.get(FIELD, "")
+    session = server_session()
+    if session and not is_same(session.csrf, request.headers.get(HEADER) or given):
         return kept("The page you were on had grown too old to be sent, so nothing was changed.")
     return None
 
@@ -59,7 +63,8 @@ def parts_here(address: str) -> SplitResult | None:
 
 def kept(reason: str) -> Response:
     """Answer 403 with a page that hands back what was typed, so that nobody writes twice. Uploads are not read for it."""
-    sent = request.form.items(multi=True) if (request.content_length or 0) <= LONGEST_REPEATED else ()
+    is_short = request.content_length is not None and request.content_length <= LONGEST_REPEATED
+    sent = request.form.items(multi=True) if is_short else ()
     typed = [
         (name.replace("_", " ").capitalize(), value)
         for name, value in sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flask import request
 from flask_wtf import FlaskForm
 from wtforms import EmailField, HiddenField, PasswordField, StringField, ValidationError
 from wtforms.csrf.core import CSRF, CSRFTokenField
@@ -32,6 +33,10 @@ class Form(FlaskForm):
         csrf_class = PrintedToken
         csrf_context = None
         csrf_field_name = FIELD
+
+        def wrap_formdata(self, form: Any, formdata: Any) -> Any:
+            """Take what a form sent, never a JSON body, whose values are of any kind."""
+            return None if request.is_json else super().wrap_formdata(form, formdata)
 
 
 class SignInForm(Form):

@@ -206,3 +206,8 @@ def test_what_members_see_is_kept_out_of_caches(alpha, client_for, signed_in):
     assert client_for(alpha).get("/sign-in").headers["Cache-Control"] == "private, no-store"
     with client.get("/static/base.css") as file:
         assert "no-store" not in file.headers.get("Cache-Control", "")
+
+
+def test_a_json_body_is_no_form(alpha, client_for):
+    answer = client_for(alpha).post("/sign-in", json={"csrf_token": 5, "email": [], "password": {}})
+    assert answer.status_code == 422

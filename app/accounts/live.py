@@ -1,0 +1,72 @@
+"""The stream of what happens, for those who are signed in; and who is meant by "members", "owners" and "person:<id>"."""
+
+from __future__ import annotations
+
+import socket
+
+from flask import Blueprint, Flask, Response, request
+from sqlalchemy import select
+
+from app.accounts.models import Session, User
+from app.accounts.visits import server_session
+from app.facilities import events, live
+from app.facilities.events import Position
+from app.tenancy import current_tenant, db, utcnow
+
+blueprint = Blueprint("live", __name__)
+
+
+def init_app(app: Flask) -> None:
+    """Open the stream, and tell it who is still signed in."""
+    live.knows_sessions(still_here)
+    app.register_blueprint(blueprint)
+
+
+@blueprint.get("/live")
+def stream() -> Response:
+    """Give news from `Last-Event-ID`, or `?after=`, on; a place that means nothing here begins with a reset.
+
+    The answer goes on after this request is over, and asks the tenant's file nothing by itself.
+    """
+    session = server_session()
+    if session is None:
+        return Response("Sign in first.", 401, mimetype="text/plain")
+    tenant_id, hub = current_tenant().id, live.hub()
+    after = Position.read(request.headers.get("Last-Event-ID") or request.args.get("after", ""))
+    opened = hub.open(session.id, session.user_id, session.expires_at, after)
+    line = request.environ.get("gunicorn.socket")
+    if line is not None:
+        opened.cut = lambda: line.shutdown(socket.SHUT_RDWR)
+    response = Response(opened.frames(), mimetype="text/event-stream")
+    response.call_on_close(lambda: hub.close(tenant_id, opened))
+    return response
+
+
+def still_here(sessions: frozenset[int]) -> set[int]:
+    """Return which of these sessions are alive, their people too."""
+    living = select(Session.id).join(User).where(Session.id.in_(sessions), Session.expires_at > utcnow())
+    return set(db.session.scalars(living.where(User.state == "active")))
+
+
+def _active(people: frozenset[int]) -> set[int]:
+    return set(db.session.scalars(select(User.id).where(User.id.in_(people), User.state == "active")))
+
+
+@events.audience("members")
+def members(key: str, people: frozenset[int]) -> set[int]:
+    """Everybody who may sign in."""
+    return _active(people)
+
+
+@events.audience("owners")
+def owners(key: str, people: frozenset[int]) -> set[int]:
+    """Those who decide about the organisation."""
+    return set(
+        db.session.scalars(select(User.id).where(User.id.in_(people), User.role == "owner", User.state == "active"))
+    )
+
+
+@events.audience("person")
+def person(key: str, people: frozenset[int]) -> set[int]:
+    """One person, by id."""
+    return _active(people) & ({int(key)} if key.isdigit() else set())
