@@ -1,0 +1,28 @@
+"""Who may see what of the inbox: one rule, which every door asks."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from app.accounts import User
+from app.facilities import events
+from app.inbox.models import Conversation, Message
+from app.inbox.models.message import AUDIENCE
+from app.tenancy import db
+
+
+@events.audience(AUDIENCE)
+def people_of_the_inbox(key: str, people: frozenset[int]) -> set[int]:
+    """Return those of `people` who may see the inbox now: every active member."""
+    return set(db.session.scalars(select(User.id).where(User.id.in_(people), User.state == "active")))
+
+
+def find_conversation(conversation_id: int) -> Conversation | None:
+    """Return the conversation of that id, None when there is none."""
+    return db.session.get(Conversation, conversation_id)
+
+
+def find_message(conversation_id: int, message_id: int) -> Message | None:
+    """Return the message of that id in that conversation, None when there is none."""
+    message = db.session.get(Message, message_id)
+    return message if message and message.conversation_id == conversation_id else None
