@@ -11,6 +11,7 @@ RESERVED = frozenset(
     {
         "desk", "live", "api", "files", "static", "sign-in", "sign-out", "set-up", "posts", "feed.xml",
         "sitemap.xml", "robots.txt", "_theme", "healthz", "readyz", "metrics", ".well-known", "favicon.ico",
+        "contact/thanks",
     }
 )  # fmt: skip
 

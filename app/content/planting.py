@@ -45,7 +45,8 @@ def plant(name: str) -> None:
     front_id = db.session.scalar(front.returning(Entry.id))
     home = {"label": "Home", "position": 1, "entry_id": front_id, "url": None}
     news = {"label": "News", "position": 2, "entry_id": None, "url": "/posts/"}
-    db.session.execute(insert(MenuItem), [home, news])
+    contact = {"label": "Contact", "position": 3, "entry_id": None, "url": "/contact"}
+    db.session.execute(insert(MenuItem), [home, news, contact])
 
 
 @cache

@@ -189,10 +189,10 @@ def test_a_topic_is_found_again_by_its_name():
 def test_lines_of_the_menu_change_places_and_stay_at_the_ends():
     first, second, third = (MenuItem.add(label) for label in ("One", "Two", "Three"))
     third.move(-1)
-    assert order() == ["Home", "News", "One", "Three", "Two"]
+    assert order() == ["Home", "News", "Contact", "One", "Three", "Two"]
     first.move(-5)
     second.move(+5)
-    assert order() == ["One", "Home", "News", "Three", "Two"]
+    assert order() == ["One", "Home", "News", "Contact", "Three", "Two"]
 
 
 def test_a_menu_has_two_levels():

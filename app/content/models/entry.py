@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -12,16 +11,11 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.content import addresses
 from app.facilities import html as markup
+from app.facilities.text import UNPRINTABLE, one_line
 from app.tenancy import TenantModel, Timestamp, db, utcnow
 from app.tenancy.errors import Refused
 
 SUMMARY_WORDS = 40
-UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
-
-
-def one_line(text: str) -> str:
-    """Return `text` on one line, without the control characters that XML cannot carry."""
-    return " ".join(UNPRINTABLE.sub("", text).split())
 
 
 class EntryTopic(TenantModel):

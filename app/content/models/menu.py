@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.content.models.entry import one_line
+from app.facilities.text import one_line
 from app.tenancy import TenantModel, db
 from app.tenancy.errors import Refused
 
