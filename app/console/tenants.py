@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
 
+from flask import current_app
 from sqlalchemy import ColumnElement, Select, and_, case, func, not_, or_, select
 from sqlalchemy.orm import selectinload
 
-from app.tenancy import db, utcnow
-from app.tenancy.ledger import AuditRow, MigrationRun
+from app.tenancy import db, due, tenancy, tenant_context, utcnow
+from app.tenancy.ledger import AuditRow, MigrationRun, TenantDue
 from app.tenancy.registry import STATES, Domain, Tenant
 
 MOST_PROBLEMS = 25
@@ -112,6 +114,25 @@ def history(tenant: Tenant) -> Sequence[AuditRow]:
     """Return what happened to a tenant lately, newest first."""
     rows = select(AuditRow).where(AuditRow.tenant_id == tenant.id)
     return db.session.scalars(rows.order_by(AuditRow.at.desc()).limit(10)).all()
+
+
+def waits(tenant: Tenant) -> TenantDue | None:
+    """Return what waited in a tenant's file when the archivist looked last."""
+    return db.session.get(TenantDue, tenant.id)
+
+
+def retry_set_aside(tenant: Tenant) -> int:
+    """Let a tenant's work that was set aside try again; returns how many. It has a context of its own, as no scope holds two."""
+    app, resolved = current_app._get_current_object(), tenancy.registry.by_id(tenant.id)  # type: ignore[attr-defined]
+    assert resolved is not None
+
+    def again() -> int:
+        with app.app_context(), tenant_context(resolved):
+            count = due.retry()
+            db.session.commit()
+            return count
+
+    return Context().run(again)
 
 
 def suggested_slug(name: str) -> str:

@@ -11,6 +11,7 @@ from flask_login import current_user
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
+from app import ops
 from app.accounts import ask_to_sign_in, cookies, create_owner, flash, is_local, throttle
 from app.accounts.forms import Form, SignInForm
 from app.accounts.views import UNKNOWN, too_many
@@ -156,6 +157,27 @@ def archive(slug: str) -> Response:
     return moved(row, f"{row.name} is closed. Its data is kept.", lambda: tenancy.lifecycle.archive(slug))
 
 
+@blueprint.post("/tenants/<slug>/set-aside/retry")
+def retry(slug: str) -> Response:
+    """Let an organisation's work that was set aside try again."""
+    row = found(slug)
+    if row.state != "active":
+        flash("warning", "Its work is tried again when it is being served.")
+        return redirect(url_for("console.tenant", slug=slug), 303)
+    count = tenants.retry_set_aside(row)
+    flash(
+        "success",
+        f"{count} {'job' if count == 1 else 'jobs'} will be tried again." if count else "Nothing was set aside.",
+    )
+    return redirect(url_for("console.tenant", slug=slug), 303)
+
+
+@blueprint.get("/activity/")
+def activity() -> Response:
+    """Show what is going on: work that waits, work that failed, open pages."""
+    return page("console/activity.html", now=ops.current_activity(), trouble=ops.trouble())
+
+
 @blueprint.route("/settings/", methods=["GET", "POST"])
 def platform_settings() -> Response:
     """What holds for the whole platform."""
@@ -189,6 +211,7 @@ def tenant_page(row: Tenant, form: Form, status: int = 200) -> Response:
         status,
         tenant=row,
         history=tenants.history(row),
+        waits=tenants.waits(row),
         form=form,
         address=address(main_host(row)),
     )

@@ -3,6 +3,10 @@
 from flask import Flask
 
 from app.ops import views
+from app.ops.activity import current_activity
+from app.ops.health import trouble
+
+__all__ = ["current_activity", "init_app", "trouble"]
 
 
 def init_app(app: Flask) -> None:

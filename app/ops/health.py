@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Config
 from app.facilities import queue
+from app.ops import activity
 from app.tenancy import db, tenancy
 from app.tenancy.ledger import AuditRow
 from app.tenancy.registry import Tenant
@@ -78,7 +79,32 @@ def _worker() -> str | None:
     if silence is None or silence > LONGEST_SILENCE:
         return "No worker gives a sign of life, so jobs wait. Start one with `freehold run worker`."
     if wait > LONGEST_WAIT:
-        return f"The oldest job has waited for {wait:.0f} s."
+        return f"The oldest job has waited in the queue for {wait:.0f} s. More workers (FREEHOLD_WORKERS) would help."
+    return None
+
+
+def _archivist() -> str | None:
+    silence = activity.archivist_silence()
+    if silence is None or silence > LONGEST_SILENCE:
+        return (
+            "The archivist gives no sign of life, so lost jobs are not found. Start it with `freehold run archivist`."
+        )
+    return None
+
+
+def _jobs() -> str | None:
+    try:
+        waiting, oldest = activity.oldest_wait()
+    except SQLAlchemyError:
+        return None  # the line about the ledger says it
+    if oldest > LONGEST_WAIT:
+        return f"{waiting} jobs wait, the oldest for {oldest:.0f} s. The console's page Activity says whose."
+    return None
+
+
+def _live() -> str | None:
+    if not activity.live_report():
+        return "Open pages hear no news: the process live gives no report. Start it with `freehold run live`."
     return None
 
 
@@ -95,5 +121,8 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "disk": _disk,
     "valkey": _valkey,
     "worker": _worker,
+    "archivist": _archivist,
+    "jobs": _jobs,
+    "live": _live,
     "migrations": _migrations,
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+from typing import Any
 
-from app.ops import health
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.ops import activity, health
 
 LOCAL = ("127.0.0.1", "::1")
 
@@ -21,9 +24,17 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Answer 200 when the platform is ready, else 503 naming what is not; the reasons go to those who may know them."""
     trouble = health.trouble()
-    answer = jsonify(status="not ready" if trouble else "ready", failing=trouble if _may_know() else sorted(trouble))
+    detail = {"failing": trouble, "activity": _figures()} if _may_know() else {"failing": sorted(trouble)}
+    answer = jsonify(status="not ready" if trouble else "ready", **detail)
     answer.status_code = 503 if trouble else 200
     return _uncached(answer)
+
+
+def _figures() -> dict[str, Any]:
+    try:
+        return activity.current_activity().figures()
+    except SQLAlchemyError:
+        return {}  # the lines about registry and ledger say it
 
 
 def _may_know() -> bool:

@@ -2,14 +2,20 @@
 
 import json
 import shutil
+import subprocess
+import time
 from collections import namedtuple
+from datetime import timedelta
 
 import pytest
-import redis
 
 from app.ops import health
-from app.tenancy import db
+from app.serve import valkey
+from app.serve.folders import make_folders
+from app.tenancy import db, utcnow
+from app.tenancy.ledger import TenantDue
 from app.tenancy.registry import Tenant
+from tests.running import until
 
 ANYWHERE = {"REMOTE_ADDR": "203.0.113.9"}
 
@@ -22,6 +28,14 @@ def monitor(app):
         return client.get(path, headers={"Host": host, **(headers or {})}, environ_overrides=environ)
 
     return ask
+
+
+@pytest.fixture(autouse=True)
+def signs_of_life(config):
+    """Leave the files that archivist and live write, which do not run here."""
+    make_folders(config)
+    (config.run / "archivist.beat").touch()
+    (config.run / "live.json").write_text(json.dumps({"at": time.time(), "streams": 3, "by_tenant": {}, "rings": 7}))
 
 
 @pytest.fixture
@@ -41,7 +55,7 @@ def test_the_process_says_that_it_is_alive_on_any_host(monitor, host):
 @pytest.mark.parametrize("host", ["alpha.localhost", "platform.localhost", "nobody.example"])
 def test_the_platform_is_ready_when_every_check_is_fine(monitor, otherwise_well, host):
     answer = monitor("/readyz", host)
-    assert (answer.status_code, answer.json) == (200, {"status": "ready", "failing": {}})
+    assert (answer.status_code, answer.json["status"], answer.json["failing"]) == (200, "ready", {})
 
 
 def test_with_valkey_down_it_is_not_ready_and_says_so(monitor):
@@ -85,13 +99,47 @@ def test_a_ledger_that_cannot_be_read_is_told(app, config, monitor, otherwise_we
     assert list(monitor("/readyz").json["failing"]) == ["ledger"]
 
 
-def test_without_a_worker_it_is_not_ready(monitor, monkeypatch):
-    class Silent(redis.Redis):
-        def execute_command(self, *arguments, **options):
-            return {"PING": True, "SMEMBERS": set()}.get(arguments[0])
+def test_without_a_worker_it_is_not_ready(config, monitor):
+    running = subprocess.Popen(valkey.command(config), stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: valkey.is_ready(config))
+        failing = monitor("/readyz").json["failing"]
+        assert list(failing) == ["worker"]
+        assert "freehold run worker" in failing["worker"]
+    finally:
+        running.kill()
+        running.wait()
 
-    monkeypatch.setattr(health.queue, "connection", Silent)
-    assert "freehold run worker" in monitor("/readyz").json["failing"]["worker"]
+
+def test_without_an_archivist_it_is_not_ready(config, monitor, otherwise_well):
+    (config.run / "archivist.beat").unlink()
+    assert "freehold run archivist" in monitor("/readyz").json["failing"]["archivist"]
+
+
+def test_without_live_it_is_not_ready(config, monitor, otherwise_well):
+    (config.run / "live.json").write_text(json.dumps({"at": time.time() - 60, "streams": 3}))
+    assert "freehold run live" in monitor("/readyz").json["failing"]["live"]
+
+
+def test_work_that_waits_too_long_is_told(app, monitor, otherwise_well, alpha):
+    with app.app_context():
+        old = utcnow() - timedelta(seconds=301)
+        db.session.add(TenantDue(tenant_id=alpha.id, waiting=4, oldest_at=old, set_aside=0))
+        db.session.commit()
+    assert monitor("/readyz").json["failing"]["jobs"].startswith("4 jobs wait")
+
+
+def test_the_figures_are_told_in_sum_and_name_no_tenant(app, monitor, otherwise_well, alpha):
+    with app.app_context():
+        db.session.add(TenantDue(tenant_id=alpha.id, waiting=2, oldest_at=utcnow(), set_aside=1))
+        db.session.commit()
+    answer = monitor("/readyz")
+    figures = answer.json["activity"]
+    assert (figures["waiting"], figures["set_aside"], figures["streams"]) == (2, 1, 3)
+    assert figures["live"]["rings"] == 7
+    assert alpha.id not in answer.text
+    assert alpha.name not in answer.text
+    assert "activity" not in monitor("/readyz", **ANYWHERE).json
 
 
 def test_the_command_says_the_same_and_ends_with_one(runner):
