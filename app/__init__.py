@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask
+from flask import Flask, current_app
 from flask import Request as FlaskRequest
 from werkzeug.routing import IntegerConverter, Map, MapAdapter
 
@@ -20,8 +20,19 @@ class Id(IntegerConverter):
         super().__init__(url_map, max=(1 << 63) - 1)
 
 
+class Request(FlaskRequest):
+    """A request whose uploads lie sealed while they come in: Werkzeug would write those above 500 kB to /tmp as they are."""
+
+    def _get_file_stream(self, *args: Any, **kwargs: Any) -> Any:
+        from app.facilities.storage import Spool
+
+        return Spool(current_app.config["FREEHOLD"].instance)
+
+
 class Freehold(Flask):
     """The application. Its URL map has two sides: tenants' pages, and the console's under the subdomain "platform"."""
+
+    request_class = Request
 
     def create_url_adapter(self, request: FlaskRequest | None) -> MapAdapter | None:
         if request is None:
@@ -35,8 +46,8 @@ class Freehold(Flask):
 
 def create_app(config: Config | None = None) -> Freehold:
     """Make the application for one installation; raises `ConfigError` or `CannotStart`, which say what to mend."""
-    from app import accounts, branding, console, content, errors, ops, pages
-    from app.facilities import cache, logs, queue, settings
+    from app import accounts, branding, chat, console, content, errors, inbox, ops, pages
+    from app.facilities import cache, live, logs, queue, settings
     from app.tenancy import Tenancy
 
     config = config or Config.load(os.environ)
@@ -51,11 +62,14 @@ def create_app(config: Config | None = None) -> Freehold:
 
     cache.init_app(app)
     queue.init_app(app)
+    live.init_app(app)
     settings.init_app(app)
 
     accounts.init_app(app)
     branding.init_app(app)
     content.init_app(app)
+    inbox.init_app(app)
+    chat.init_app(app)
     console.init_app(app)
     ops.init_app(app)
     return app

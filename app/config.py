@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_BYTES = 107  # Linux keeps a socket's path in 108 bytes, the last one a zero.
@@ -84,6 +85,10 @@ def _url(*schemes: str) -> Callable[[str], str]:
         value = value.strip()
         if value and value.split(":", 1)[0] not in schemes:
             raise ValueError("give an address that starts with " + " or ".join(f"{s}:" for s in schemes))
+        try:
+            urlsplit(value).port  # noqa: B018 (it is read to be checked)
+        except ValueError:
+            raise ValueError("its port is no number from 0 to 65535") from None
         return value
 
     return read
@@ -152,6 +157,20 @@ SETTINGS = (
         "Few: the work is short and the lock is one.",
     ),
     Setting(
+        "FREEHOLD_WORKERS",
+        "workers",
+        _whole(1, 64),
+        "4",
+        "Jobs that run side by side; more than the cores, since most of them wait for a network.",
+    ),
+    Setting(
+        "FREEHOLD_LIVE_CONNECTIONS",
+        "live_connections",
+        _whole(64, 200_000),
+        "12000",
+        "Open pages, uploads and downloads at once, at a descriptor each; fewer where `ulimit -Hn` is lower.",
+    ),
+    Setting(
         "FREEHOLD_MAX_OPEN_TENANTS",
         "max_open_tenants",
         _whole(4, 4096),
@@ -186,6 +205,8 @@ class Config:
     secure: bool
     web_workers: int
     web_threads: int
+    workers: int
+    live_connections: int
     max_open_tenants: int
     page_cache_bytes: int
     log_level: str

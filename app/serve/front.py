@@ -1,7 +1,9 @@
-"""Front: Caddy. It meets the visitors, waits for the slow ones, and hands whole requests to web.
+"""Front: Caddy. It meets the visitors, waits for the slow ones, and hands whole requests to web, long ones to live.
 
-Request and response bodies of up to 1 MiB are held here: without that, ten slow phones occupy every thread of web and all
-tenants wait. Larger ones are refused outside the desk. The client's own forwarding headers are dropped, its Host is kept.
+Request and response bodies of up to 1 MiB are held here for web: without that, ten slow phones occupy every thread of it and
+all tenants wait. What may be longer goes to live, where a slow one costs little, and is passed on as it comes: event streams,
+files, and bodies above 1 MiB, or of a length not told, which are taken on the desk alone. Path, method and length of the body
+decide that; nothing else that a client says does. The client's own forwarding headers are dropped, its Host is kept.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from pathlib import Path
 from string import Template
 
 from app.config import CHECKOUT, Config
-from app.serve import web
+from app.serve import live, web
 from app.serve.folders import CannotServe
 
 BUFFER = "1MiB"
+BUFFER_BYTES = 1 << 20
 
 CADDYFILE = Template("""\
 # Written by `freehold` at each start; changes made here are lost.
@@ -40,6 +43,15 @@ CADDYFILE = Template("""\
 	}
 }
 
+(upstream) {
+	lb_try_duration 10s
+	lb_try_interval {args[0]}
+	transport http {
+		keepalive 60s
+		dial_timeout 2s
+	}
+}
+
 $sites {
 	bind $bind
 	header {
@@ -59,24 +71,52 @@ $sites {
 		file_server
 	}
 
-	handle {
-		@visitors not path /desk/*
-		request_body @visitors {
-			max_size $buffer
+	@visitors not path /desk/*
+	request_body @visitors {
+		max_size $buffer
+	}
+	request_header -Forwarded
+	request_header -X-Forwarded-*
+	request_header -X-Real-Ip
+
+	@streams {
+		path /live
+		method GET HEAD
+	}
+	handle @streams {
+		reverse_proxy "unix/$live" {
+			flush_interval -1
+			import upstream 250ms
 		}
-		request_header -Forwarded
-		request_header -X-Forwarded-*
-		request_header -X-Real-Ip
+	}
+
+	@files {
+		path /files/*
+		method GET HEAD
+	}
+	handle @files {
+		reverse_proxy "unix/$live" {
+			import upstream 250ms
+		}
+	}
+
+	@large {
+		path /desk/*
+		method POST PUT PATCH
+		expression `{http.request.header.Content-Length} == "" || int({http.request.header.Content-Length}) > $buffer_bytes`
+	}
+	handle @large {
+		reverse_proxy "unix/$live" {
+			import upstream 250ms
+		}
+	}
+
+	handle {
 		encode zstd gzip
 		reverse_proxy "unix/$web" {
 $buffers
 			flush_interval 0
-			lb_try_duration 10s
-			lb_try_interval 100ms
-			transport http {
-				keepalive 60s
-				dial_timeout 2s
-			}
+			import upstream 100ms
 		}
 	}
 
@@ -105,7 +145,9 @@ def configuration(config: Config, *, buffer: str | None = BUFFER) -> str:
         storage=config.instance / "front",
         checkout=CHECKOUT,
         web=web.socket_path(config),
+        live=live.socket_path(config),
         buffer=BUFFER,
+        buffer_bytes=BUFFER_BYTES,
         buffers="\n".join(buffers),
     )
 

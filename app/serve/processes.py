@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.config import Config
-from app.serve import front, valkey, web, worker
+from app.serve import archivist, ask, front, live, valkey, web, worker
 
 
 def _always(config: Config) -> bool:
@@ -24,14 +24,18 @@ class Process:
     after: tuple[str, ...] = ()
     is_wanted: Callable[[Config], bool] = _always
     ends_last: bool = False
+    gives_signs: bool = False  # of life, each second; without them it hangs
 
 
-# In the order of starting. Places kept: ask (before the front), live (beside web), archivist and mail-in (beside worker).
+# In the order of starting. What visitors wait for loads first; mail-in will have its place beside worker.
 PROCESSES = (
+    Process("ask", ask.command, ask.is_ready),
     Process("valkey", valkey.command, valkey.is_ready, is_wanted=valkey.is_embedded, ends_last=True),
     Process("web", web.command, web.is_ready),
-    Process("worker", worker.command, worker.is_ready, after=("valkey",)),
-    Process("front", front.command, front.is_ready),  # meanwhile it lets requests wait for web
+    Process("live", live.command, live.is_ready),
+    Process("worker", worker.command, worker.is_ready, after=("valkey", "web"), gives_signs=True),
+    Process("archivist", archivist.command, archivist.is_ready, after=("valkey", "web"), gives_signs=True),
+    Process("front", front.command, front.is_ready, after=("ask",)),  # it lets requests wait for web and live
 )
 
 

@@ -1,12 +1,14 @@
 """Starts the processes in order, tells one line about each, starts again what ends, and ends all within ten seconds.
 
+One that runs and does not answer for a quarter of a minute is told too. Only those that promise a sign of life each second
+are ended for it: what answers to visitors may be silent because many ask at once, and a restart would make that worse.
+
 Each process leads a session of its own, so that Ctrl-C reaches only us and we choose the order of ending. The kernel sends
 each a SIGTERM when we die ourselves, even by SIGKILL. All of them hold our lock: a next start waits until the last is gone.
 """
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import signal
@@ -20,17 +22,19 @@ from types import FrameType
 from app.config import CHECKOUT, Config
 from app.serve import front
 from app.serve.folders import CannotServe, make_folders
+from app.serve.lifelines import end_with
 from app.serve.processes import Process, environment
 
 LOOK = 0.05  # seconds between two looks at the processes
 PATIENCE = 60.0  # seconds for a process to become ready
 STEADY = 30.0  # seconds after which a process counts as running well
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a restart, doubling
+CHECK = 5.0  # seconds between two questions to a process that is up
+SILENT, HUNG = 3, 12  # questions in a row without an answer, to be told and to be ended
 HOPELESS = 3  # ends in a row before the first readiness
 GRACE = 6.0  # seconds for all but the last to end
 LAST_GRACE = 2.5  # seconds for Valkey, which writes its file
 TAKEOVER = 10.0  # seconds to wait for an earlier run to be gone
-PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass
@@ -43,6 +47,8 @@ class Watched:
     is_ready: bool = False
     was_ready: bool = False
     ends: int = 0
+    ask_at: float = 0.0
+    silences: int = 0  # questions in a row without an answer
     start_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -102,8 +108,8 @@ class Supervisor:
             self._note_end(watched)
         elif not watched.is_ready:
             self._note_readiness(watched)
-        elif watched.ends and time.monotonic() - watched.started_at > STEADY:
-            watched.ends = 0
+        elif time.monotonic() >= watched.ask_at:
+            self._note_health(watched)
 
     def _tell_where(self) -> None:
         if not self._has_told and all(watched.is_ready for watched in self.watched):
@@ -122,18 +128,34 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=(self._lock,),
-            preexec_fn=partial(_end_with, os.getpid()),
+            preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),
         )
         watched.started_at = time.monotonic()
-        watched.is_ready = False
+        watched.is_ready, watched.silences = False, 0
 
     def _note_readiness(self, watched: Watched) -> None:
         name, waited = watched.process.name, time.monotonic() - watched.started_at
         if watched.process.is_ready(self.config):
             watched.is_ready = watched.was_ready = True
+            watched.ask_at = time.monotonic() + CHECK
             self.tell(f"  {name:<10} up after {waited:.1f} s (process {_pid(watched)})")
         elif waited > PATIENCE:
             self.tell(f"  {name:<10} not ready after {PATIENCE:.0f} s, starting it again")
+            _signal(watched, signal.SIGKILL)
+
+    def _note_health(self, watched: Watched) -> None:
+        name, now = watched.process.name, time.monotonic()
+        watched.ask_at = now + CHECK
+        watched.ends = 0 if now - watched.started_at > STEADY else watched.ends
+        before, watched.silences = watched.silences, watched.silences + 1
+        if watched.process.is_ready(self.config):
+            watched.silences = 0
+            if before >= SILENT:
+                self.tell(f"  {name:<10} answers again")
+        elif watched.silences == SILENT:
+            self.tell(f"  {name:<10} has not answered for {SILENT * CHECK:.0f} s")
+        elif watched.silences >= HUNG and watched.process.gives_signs:
+            self.tell(f"  {name:<10} has given no sign of life for {HUNG * CHECK:.0f} s, starting it again")
             _signal(watched, signal.SIGKILL)
 
     def _note_end(self, watched: Watched) -> None:
@@ -184,13 +206,3 @@ def _pid(watched: Watched) -> int:
 
 def _reason(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _end_with(parent: int) -> None:
-    """In the new process, before it becomes the program: have the kernel send SIGTERM when `parent` is gone."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(0)

@@ -26,7 +26,7 @@ def command(config: Config) -> list[str]:
         *("--threads", str(config.web_threads)),
         *("--keep-alive", str(KEEP_ALIVE)),
         *("--graceful-timeout", str(GRACE)),
-        *("--worker-tmp-dir", _memory_folder(config)),
+        *("--worker-tmp-dir", memory_folder(config)),
         *(
             "--forwarder-headers",
             "NONE",
@@ -56,7 +56,7 @@ def accepts(path: Path) -> bool:
     return True
 
 
-def _memory_folder(config: Config) -> str:
+def memory_folder(config: Config) -> str:
     """Return a folder for the workers' heartbeat files: in memory where there is one, for a busy disk must not kill them."""
     shared = Path("/dev/shm")  # noqa: S108
     return str(shared if shared.is_dir() else config.run)
