@@ -81,6 +81,25 @@ def test_owners_and_the_operator_come_in_with_what_was_printed(demo_app, printed
     assert operator.get("/tenants/").status_code == 200
 
 
+def test_members_come_in_too_and_find_their_inbox_and_their_rooms(demo_app, printed):
+    for email, password in re.findall(r"((?:tom|amara|ingrid)@\S+)\s+(\S+)", printed):
+        member = browser_at(demo_app, f"{email.partition('@')[2].removesuffix('.test')}.localhost")
+        sign_in(member, email, password)
+        assert "Nobody yet" in member.get("/desk/inbox/").text
+        assert "New conversation from" in member.get("/desk/chat/", follow_redirects=True).text
+
+
+def test_a_home_that_was_made_before_gets_what_has_come_since(settings, printed, demo_home):
+    logins, made = (demo_home / "instance" / name for name in ("demo-logins.txt", "demo-made.json"))
+    kept = logins.read_text()
+    logins.write_text("".join(line for line in kept.splitlines(True) if not line.startswith("tom@")))
+    made.write_text('["riverside", "foodbank", "meridian"]')
+    again = make_demo(settings)
+    assert "Making Riverside Rowing Club" in again
+    assert re.search(r"tom@riverside\.test\s+\S+", again)
+    logins.write_text(kept)
+
+
 def test_a_second_run_keeps_everything(settings, printed, demo_home):
     registry = (demo_home / "instance" / "registry.sqlite3").stat().st_mtime_ns
     again = make_demo(settings)

@@ -16,15 +16,19 @@ from sqlalchemy import select
 from werkzeug.routing import Rule
 
 from app import create_app
+from app.accounts import User
+from app.chat import Room
 from app.cli import main
 from app.content.models import Entry, Import, Media, MenuItem, Topic
-from app.tenancy import db, tenant_context, utcnow
-from app.tenancy.jobs import EnvelopeRefused, find, jobs, perform, seal
+from app.facilities import events
+from app.inbox import Contact, Conversation
+from app.tenancy import db, due, tenant_context, utcnow
+from app.tenancy.jobs import EnvelopeRefused, jobs, perform, seal
 from app.tenancy.ledger import AuditRow
 from tests.conftest import PASSWORD, Browser, sign_in
 from tests.content.wxr import export, item
 
-PUBLIC, MEMBER, OPERATOR, NEUTRAL = "public", "member", "operator", "neutral"
+PUBLIC, MEMBER, OPERATOR, NEUTRAL, STREAM = "public", "member", "operator", "neutral", "stream"
 
 ROUTES = {
     "static": NEUTRAL,
@@ -49,6 +53,11 @@ ROUTES = {
     "content_site.robots": PUBLIC,
     "content_site.any_page": PUBLIC,
     "content_site.file": PUBLIC,
+    "content_site.contact": PUBLIC,
+    "content_site.contact_with_slash": PUBLIC,
+    "content_site.send": PUBLIC,
+    "content_site.thanks": PUBLIC,
+    "live.stream": STREAM,
     "desk.home": MEMBER,
     "settings.show": MEMBER,
     "settings.save": MEMBER,
@@ -69,6 +78,24 @@ ROUTES = {
     "content_desk.rename_line": MEMBER,
     "content_desk.move_line": MEMBER,
     "content_desk.remove_line": MEMBER,
+    "inbox_desk.conversations": MEMBER,
+    "inbox_desk.conversation": MEMBER,
+    "inbox_desk.reply": MEMBER,
+    "inbox_desk.note": MEMBER,
+    "inbox_desk.assign": MEMBER,
+    "inbox_desk.close": MEMBER,
+    "inbox_desk.reopen": MEMBER,
+    "inbox_desk.mark_spam": MEMBER,
+    "inbox_desk.send_again": MEMBER,
+    "chat_desk.rooms": MEMBER,
+    "chat_desk.room": MEMBER,
+    "chat_desk.new_room": MEMBER,
+    "chat_desk.read": MEMBER,
+    "chat_desk.invite": MEMBER,
+    "chat_desk.remove_member": MEMBER,
+    "chat_desk.say": MEMBER,
+    "chat_desk.line": MEMBER,
+    "chat_desk.remove_line": MEMBER,
     "console.sign_in": NEUTRAL,
     "console.signing_in": NEUTRAL,
     "console.sign_out": NEUTRAL,
@@ -79,10 +106,12 @@ ROUTES = {
     "console.suspend": OPERATOR,
     "console.resume": OPERATOR,
     "console.archive": OPERATOR,
+    "console.retry": OPERATOR,
+    "console.activity": OPERATOR,
     "console.platform_settings": OPERATOR,
 }
 
-JOBS = {"content.import_wordpress"}
+JOBS = {"chat.tell_of_conversation", "content.import_wordpress", "events.retire", "inbox.send_letter"}
 
 # Commands that name one tenant are run for beta below; the rest speak of the platform as a whole.
 EXPORT = "the path of an export"
@@ -93,10 +122,13 @@ TENANT_COMMANDS = {
     ("tenants", "resume"): ["beta"],
     ("tenants", "archive"): ["beta", "--yes"],
     ("users", "list"): ["beta", "--json"],
+    ("jobs", "list"): ["beta", "--json"],
+    ("jobs", "retry"): ["beta"],
     ("content", "import-wordpress"): ["beta", EXPORT, "--json"],
 }
 PLATFORM_COMMANDS = {
     ("config",),
+    ("events",),
     ("serve",),
     ("run",),
     ("migrate",),
@@ -150,7 +182,18 @@ def canaries(app, tenancy, alpha, beta) -> None:
                         Import(name=f"{word}.xml"),
                     ]
                 )
+                with_the_word(word)
                 db.session.commit()
+
+
+def with_the_word(word: str) -> None:
+    """Plant a conversation with a letter to send and a line in a room, through the verbs."""
+    owner = db.session.scalars(select(User)).first()
+    contact = Contact.at(f"{word.lower()}@example.org", word)
+    conversation = Conversation.open_from(contact, f"{word} asks", f"{word} wrote this.")
+    conversation.reply(f"{word} is answered.", by=owner, client_id=word)
+    conversation.note(f"{word} is noted.", by=owner, client_id=f"{word}-note")
+    db.session.scalars(select(Room)).first().say(f"{word} is said.", by=owner, client_id=word)
 
 
 def rules(app) -> Iterator[Rule]:
@@ -161,8 +204,12 @@ def addresses(app, tenancy, rule: Rule) -> list[str]:
     """Fill a rule with the ids that exist, the same on both sides."""
     values = {
         "entry_id": range(1, 8),
-        "line_id": range(1, 5),
         "import_id": [1],
+        "conversation_id": [1],
+        "message_id": [1, 2, 3],
+        "room_id": [1],
+        "user_id": [1],
+        "line_id": range(1, 5),
         "slug": ["post-published", "post-draft", "topic", "alpha"],
         "path": ["page-published", "page-trashed", "post-published"],
         "version": ["1"],
@@ -241,6 +288,8 @@ def test_no_route_shows_or_changes_alpha_for_whoever_stands_at_beta(
                     assert CANARY["alpha"] not in answer.text, where
                     assert alpha.name not in answer.text, where
                     kind = ROUTES[rule.endpoint]
+                    if kind == STREAM:
+                        assert answer.status_code in (401, 405), where
                     if kind == MEMBER:
                         assert answer.status_code in (302, 303, 403, 404, 405), where
                         assert CANARY["beta"] not in answer.text, where
@@ -289,14 +338,48 @@ def test_nobody_of_a_tenant_enters_the_console(app, canaries, alpha, signed_in, 
                 assert alpha.name not in answer.text, f"{method} {address}"
 
 
-def test_no_job_of_alpha_runs_in_beta(app, alpha, beta):
+def test_no_job_of_alpha_runs_in_beta(app, canaries, tenancy, alpha, beta):
+    """Each of alpha's rows, pointed at from beta: refused, though beta has a row of the same number."""
     with app.app_context():
-        for name in JOBS:
+        before = digest(tenancy, beta)
+        for number, name in enumerate(sorted(JOBS), 1):
             with tenant_context(alpha):
-                envelope = seal(find(name), {"import_id": 1})
+                envelope = seal(due.Reserved(number, name, 0))
             envelope["tenant"] = beta.id
             with pytest.raises(EnvelopeRefused):
                 perform(envelope)
+        assert digest(tenancy, beta) == before
+
+
+def test_the_jobs_of_beta_change_and_send_nothing_of_alpha(app, canaries, tenancy, alpha, beta, work):
+    before = digest(tenancy, alpha)
+    assert work(beta) >= 2
+    assert digest(tenancy, alpha) == before
+    letters = [letter.read_text() for letter in (app.config["FREEHOLD"].instance / "outbox").glob("*.eml")]
+    assert letters
+    assert not [letter for letter in letters if CANARY["alpha"] in letter]
+
+
+def test_a_stream_of_beta_hears_nothing_of_alpha(app, canaries, alpha, beta, signed_in):
+    with app.app_context():
+        with tenant_context(beta, writes=False):
+            start = str(events.position())
+        answer = signed_in(beta).get(f"/live?after={start}", buffered=False)
+        for tenant in (alpha, beta):
+            with tenant_context(tenant):
+                owner = db.session.scalars(select(User)).first()
+                db.session.scalars(select(Room)).first().say(
+                    f"{CANARY[tenant.slug]} once more", by=owner, client_id="2"
+                )
+                db.session.commit()
+    heard = ""
+    for frame in answer.response:
+        heard += frame.decode()
+        if CANARY["beta"] in heard:
+            break
+    answer.close()
+    assert CANARY["alpha"] not in heard
+    assert alpha.name not in heard
 
 
 @pytest.mark.parametrize("command", sorted(TENANT_COMMANDS))
