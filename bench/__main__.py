@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from app.config import CHECKOUT, Config
-from bench import facts, load, report, rows
+from bench import facts, live, load, report, rows
 from bench.bench import FEW, Bench
 
 
@@ -36,7 +36,10 @@ from bench.bench import FEW, Bench
     type=click.IntRange(1),
     help="Length of a round on one side.",
 )
-def main(tenants: int, rounds: int, seconds: int) -> None:
+@click.option(
+    "--streams", default=5_000, envvar="BENCH_STREAMS", type=click.IntRange(1), help="Open pages that hear of events."
+)
+def main(tenants: int, rounds: int, seconds: int, streams: int) -> None:
     """Measure this checkout against the floor, in an installation of its own under instance/bench/."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers it started end with it
     home = Path(os.environ.get("BENCH_HOME", CHECKOUT / "instance" / "bench"))
@@ -46,6 +49,7 @@ def main(tenants: int, rounds: int, seconds: int) -> None:
         found = facts.provisioning(bench)
         measured = [*rows.rendered(bench), *rows.cached(bench), *rows.behind_the_front(bench)]
         found += [*facts.hit_share(bench, measured), *facts.held(bench, measured), *facts.cold_open(bench)]
+        found += live.measured(live.Plan(config, min(tenants, live.HOUSES), streams), bench.folder)
     report.show(measured, found)
     report.save(machine(bench), measured, found)
 

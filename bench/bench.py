@@ -48,10 +48,10 @@ class Bench:
 
     @contextmanager
     def ours_behind_the_front(self) -> Iterator[Server]:
-        """Serve Freehold whole, its page cache off."""
+        """Serve Freehold whole, its page cache off, and give web as visitors reach it."""
         config = dataclasses.replace(self.config, page_cache_bytes=0)
-        with serving_whole(config, self.folder / "whole.log") as server:
-            yield server
+        with serving_whole(config, self.folder / "whole.log") as installation:
+            yield Server(installation.port, installation.process("wsgi:app"))
 
     @contextmanager
     def floor(self) -> Iterator[Server]:

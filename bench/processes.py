@@ -48,6 +48,22 @@ class Server:
         return [footprint(worker) for worker in self.workers]
 
 
+@dataclass(frozen=True)
+class Installation:
+    """`freehold serve` and all its processes, reached through the front; `supervisor` is the process id of the first."""
+
+    port: int
+    supervisor: int
+
+    def process(self, sign: str) -> int:
+        """Find the process whose command line has `sign` in it."""
+        return next(child for child in children(self.supervisor) if sign in command_line(child))
+
+    def family(self, sign: str) -> list[int]:
+        """List that process and those it has started."""
+        return [self.process(sign), *children(self.process(sign))]
+
+
 def children(pid: int) -> list[int]:
     """List the ids of a process's children, whichever of its threads began them."""
     lists = [task.joinpath("children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
@@ -78,13 +94,12 @@ def serving(application: str, config: Config, log: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def serving_whole(config: Config, log: Path) -> Iterator[Server]:
-    """Run `freehold serve`, every process of it, and give web as visitors reach it: through the front."""
+def serving_whole(config: Config, log: Path) -> Iterator[Installation]:
+    """Run `freehold serve`, every process of it."""
     port = free_port()
     with running([sys.executable, "-m", "app.cli", "serve", "--port", str(port)], config, log) as supervisor:
-        wait_until(lambda: answers(port), supervisor, log)
-        web_master = next(child for child in children(supervisor.pid) if "wsgi:app" in command_line(child))
-        yield Server(port, web_master)
+        wait_until(lambda: "Serving on" in log.read_text(), supervisor, log, seconds=90)
+        yield Installation(port, supervisor.pid)
 
 
 @contextmanager

@@ -24,18 +24,29 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def descendants(pid):
-    """Return the processes that `pid` has started, and theirs."""
-    parents = {}
+def parents():
+    """Return the parent of every process on this machine."""
+    found = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             number, rest = status.read_text().split(" (", 1)
         except OSError:
             continue
-        parents[int(number)] = int(rest.rsplit(")", 1)[1].split()[1])
+        found[int(number)] = int(rest.rsplit(")", 1)[1].split()[1])
+    return found
+
+
+def children(pid):
+    """Return the living processes that `pid` itself has started, the oldest first."""
+    return alive(sorted(child for child, parent in parents().items() if parent == pid))
+
+
+def descendants(pid):
+    """Return the processes that `pid` has started, and theirs."""
     found, grew = {pid}, True
+    started = parents()
     while grew:
-        more = {child for child, parent in parents.items() if parent in found} - found
+        more = {child for child, parent in started.items() if parent in found} - found
         found, grew = found | more, bool(more)
     return found - {pid}
 

@@ -244,6 +244,9 @@ class Hub:
         # What came meanwhile needs a newer view of the file, and no look of the house beside it.
         db.session.rollback()
         with house.lock:
+            end = events.position()
+            if end.epoch != stream.position.epoch:
+                stream.give(message("reset", {"reason": "restored"}, end), end)
             self._replay(stream)
             if house.position is None:
                 house.position = stream.position
