@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.chat import desk, handlers, lines_desk, live, policy
+from app.chat import desk, handlers, lines_desk, live, policy, unread
 from app.chat.models import Line, Room
 from app.chat.planting import plant
+from app.content import tells_news
 from app.tenancy.lifecycle import counts, plants
 
 __all__ = ["Line", "Room", "handlers", "init_app", "lines_desk", "live", "plant", "policy"]
@@ -16,4 +17,5 @@ def init_app(app: Flask) -> None:
     """Open the rooms."""
     app.register_blueprint(desk.blueprint)
     plants(plant)
+    tells_news(unread.card)
     counts.update(rooms=Room.count, lines=Line.count)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from flask_login import current_user
 from sqlalchemy import ColumnElement, and_, func, select
 
 from app.accounts import User
 from app.chat.models import Line, Membership, Room
+from app.chat.policy import visible_rooms
+from app.content import Card
 from app.tenancy import db
 
 MOST = 100  # lines that are counted in one room
@@ -27,6 +30,20 @@ def unread_counts(person: User) -> dict[int, int]:
     found = unread.correlate(Room).limit(MOST).subquery()
     counted = select(func.count()).select_from(found).correlate(Room).scalar_subquery()
     return {room_id: count for room_id, count in db.session.execute(select(Room.id, counted)).tuples() if count}
+
+
+def unread_total(person: User) -> int:
+    """Return how many lines a person has not read in all rooms that they see, each room counted up to `MOST`."""
+    seen = {room.id for room in db.session.scalars(visible_rooms(person))}
+    return sum(count for room_id, count in unread_counts(person).items() if room_id in seen)
+
+
+def card() -> Card:
+    """Say on the first page of the desk what the member has not read."""
+    count = unread_total(current_user)
+    shown = f"{MOST - 1}+" if count >= MOST else str(count)
+    text = f"{shown} unread {'line' if count == 1 else 'lines'}." if count else "You have read everything."
+    return Card("/desk/chat/", "messages-square", "Chat", text)
 
 
 def _is_news_for(person: User) -> ColumnElement[bool]:

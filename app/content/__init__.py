@@ -7,12 +7,24 @@ from functools import partial
 from flask import Flask
 
 from app.content import contact, desk, files, frame, home, imports_desk, jobs, keeping, menu_desk, site
+from app.content.home import Card, tells_news
 from app.content.models import Entry, Submission, find_submission
 from app.content.planting import plant
 from app.facilities import storage
 from app.tenancy.lifecycle import counts, plants
 
-__all__ = ["Submission", "contact", "find_submission", "imports_desk", "init_app", "jobs", "menu_desk", "plant"]
+__all__ = [
+    "Card",
+    "Submission",
+    "contact",
+    "find_submission",
+    "imports_desk",
+    "init_app",
+    "jobs",
+    "menu_desk",
+    "plant",
+    "tells_news",
+]
 
 
 def init_app(app: Flask) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from flask import Blueprint, Flask, render_template
 from flask_login import current_user
 from sqlalchemy import Select, select
@@ -15,6 +18,25 @@ from app.tenancy import current_tenant, db
 blueprint = Blueprint("desk", __name__)
 
 FEW = 5  # lines of a list
+
+
+@dataclass(frozen=True)
+class Card:
+    """A place of the desk, and in one sentence what waits there."""
+
+    href: str
+    picture: str
+    label: str
+    text: str
+
+
+_news: list[Callable[[], Card]] = []
+
+
+def tells_news(card: Callable[[], Card]) -> None:
+    """Have the first page show the card that `card()` makes for the member who asks."""
+    if card not in _news:
+        _news.append(card)
 
 
 def init_app(app: Flask) -> None:
@@ -32,6 +54,7 @@ def home() -> str:
         person=current_user,
         notice_text=settings.text("desk_notice"),
         drafts=newest(select(Entry).where(Entry.state == "draft")),
+        news=[card() for card in _news],
         recent=newest(select(Entry).where(Entry.state == "published")),
         host=current_tenant().primary_host,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, delete, event, func, select, text
+from sqlalchemy import JSON, bindparam, delete, event, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.facilities import doorbell
@@ -75,6 +75,10 @@ class Event(TenantModel):
         """The id of the row that the event is about."""
         return int(self.subject.rpartition(":")[2])
 
+
+# Built once: live asks them at every look into a file.
+_END = select(select(text("epoch")).select_from(text("stamp")).scalar_subquery(), func.max(Event.id))
+_AFTER = select(Event).where(Event.id > bindparam("event_id")).order_by(Event.id).limit(bindparam("most"))
 
 _kinds: dict[str, Kind] = {}
 _reactions: dict[str, list[Handler]] = {}
@@ -179,9 +183,7 @@ def record(kind: Kind, subject_id: int, *, audience: str, by: int | None = None,
 
 def position() -> Position:
     """Return the end of the current tenant's log."""
-    epoch, last = db.session.execute(
-        select(select(text("epoch")).select_from(text("stamp")).scalar_subquery(), func.max(Event.id))
-    ).one()
+    epoch, last = db.session.execute(_END).one()
     return Position(_mark(epoch), last or 0)
 
 
@@ -192,7 +194,7 @@ def first_id() -> int | None:
 
 def since(event_id: int, limit: int) -> list[Event]:
     """Return the events after that id, in order, `limit` at most."""
-    return list(db.session.scalars(select(Event).where(Event.id > event_id).order_by(Event.id).limit(limit)))
+    return list(db.session.scalars(_AFTER, {"event_id": event_id, "most": limit}))
 
 
 def can_resume(at: Position, end: Position) -> bool:

@@ -240,21 +240,21 @@ class Hub:
             stream.give(message("reset", {"reason": "too long ago" if after else "no position"}, end), end)
         else:
             stream.give(message("beat", {}, after), after)
-            self._replay(stream)
+            self._replay(stream, end)
         # What came meanwhile needs a newer view of the file, and no look of the house beside it.
         db.session.rollback()
         with house.lock:
             end = events.position()
             if end.epoch != stream.position.epoch:
                 stream.give(message("reset", {"reason": "restored"}, end), end)
-            self._replay(stream)
+            self._replay(stream, end)
             if house.position is None:
                 house.position = stream.position
             stream.is_resumed = True
         self._ask_look(house)
 
-    def _replay(self, stream: Stream) -> None:
-        while found := events.since(stream.position.id, BATCH):
+    def _replay(self, stream: Stream, end: Position) -> None:
+        while stream.position.id < end.id and (found := events.since(stream.position.id, BATCH)):
             for event in found:
                 self._give(event, [stream], stream.position.epoch)
             stream.position = Position(stream.position.epoch, found[-1].id)
@@ -347,7 +347,7 @@ class Hub:
             for stream in list(house.streams):
                 stream.give(message("reset", {"reason": "restored"}, end), end)
             return
-        while found := events.since(house.position.id, BATCH):
+        while house.position.id < end.id and (found := events.since(house.position.id, BATCH)):
             for event in found:
                 readers = [each for each in readers_of(house) if each.position.id < event.id]
                 self._give(event, readers, end.epoch)

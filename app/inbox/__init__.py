@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.inbox import desk, handlers, jobs, live
+from app.content import tells_news
+from app.inbox import desk, folders, handlers, jobs, live
 from app.inbox.models import Box, Contact, Conversation, Message
 from app.inbox.planting import plant
 from app.inbox.policy import find_conversation
@@ -28,4 +29,5 @@ def init_app(app: Flask) -> None:
     """Open the inbox on the desk."""
     app.register_blueprint(desk.blueprint)
     plants(plant)
+    tells_news(folders.card)
     counts.update(conversations=Conversation.count, messages=Message.count)

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 
+from app.content import Card
 from app.inbox.models import Conversation
 from app.tenancy import db
 
@@ -19,6 +20,14 @@ FOLDERS = {
     "closed": "Closed",
     "spam": "Spam",
 }
+
+
+def card() -> Card:
+    """Say on the first page of the desk what waits for an answer."""
+    tally = Tally.now()
+    count, free = tally.of("open"), tally.of("unassigned")
+    text = f"{count} open {'conversation' if count == 1 else 'conversations'}, {free or 'none'} that nobody has taken."
+    return Card("/desk/inbox/", "inbox", "Inbox", text if count else "Everything is answered.")
 
 
 def listed(folder: str, person_id: int) -> Select[Any]:

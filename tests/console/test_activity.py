@@ -43,7 +43,7 @@ def test_with_nothing_going_on_it_says_so_and_what_is_not_known(operator):
     page = operator.get("/activity/")
     assert page.status_code == 200
     assert "All quiet" in page.text
-    assert "not known" in page.text
+    assert "no news yet" in page.text
     assert "freehold run live" in page.text
 
 

@@ -6,8 +6,10 @@ import pytest
 import time_machine
 
 from app.branding import Site
+from app.chat import Room
 from app.content.home import greeting
 from app.content.models import Entry
+from app.inbox import Contact, Conversation
 from app.tenancy import db, tenant_context
 
 
@@ -64,3 +66,15 @@ def test_the_greeting_follows_the_settings(app, alpha, signed_in):
     client = signed_in(alpha)
     with time_machine.travel("2026-11-22 10:00:00+00:00", tick=False):
         assert "Good evening" in client.get("/desk/").text
+
+
+def test_what_waits_in_inbox_and_chat_is_told(app, alpha, signed_in):
+    browser = signed_in(alpha)
+    assert "Everything is answered." in browser.get("/desk/").text
+    with app.app_context(), tenant_context(alpha):
+        Conversation.open_from(Contact.at("ada@example.org", "Ada"), "Boats", "Are there boats?")
+        Room.general().tell("The kettle is on.", "kettle:1")
+        db.session.commit()
+    page = browser.get("/desk/").text
+    assert "1 open conversation, 1 that nobody has taken." in page
+    assert "1 unread line." in page
