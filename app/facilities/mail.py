@@ -16,9 +16,9 @@ import ssl
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from email.headerregistry import Address
+from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, EmailPolicy
 from email.utils import format_datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -56,6 +56,22 @@ class MailRefused(FreeholdError):
     title = "This letter was refused"
 
 
+class _LetterIds(UnstructuredHeader):
+    """One Message-ID or several. Python would encode one that is too long for a line, and no program finds the thread then."""
+
+    max_count = 1
+
+    def fold(self, *, policy: EmailPolicy) -> str:
+        """Break the lines between ids alone."""
+        ids = f"{policy.linesep} ".join(str(self).split())
+        return f"{self.name}: {ids}{policy.linesep}"  # type: ignore[attr-defined]
+
+
+_headers = HeaderRegistry()
+for _name in ("message-id", "in-reply-to", "references"):
+    _headers.map_to_type(_name, _LetterIds)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True)
 class Letter:
     """A letter in plain text. Its header fields cannot be broken out of, whatever stands in them."""
@@ -70,7 +86,7 @@ class Letter:
 
     def as_message(self) -> EmailMessage:
         """Return it as RFC 5322 and RFC 2045 write it, in UTF-8."""
-        message = EmailMessage(policy=SMTP.clone(utf8=not self.to.username.isascii()))
+        message = EmailMessage(policy=SMTP.clone(utf8=not self.to.username.isascii(), header_factory=_headers))
         message["From"] = self.sender
         message["To"] = self.to
         message["Subject"] = one_line(self.subject)

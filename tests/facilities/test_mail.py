@@ -108,6 +108,14 @@ def test_a_letter_says_who_what_and_when():
     assert sent.get_content().strip() == "Yes, one."
 
 
+def test_the_names_of_letters_stand_as_they_are_however_long():
+    ids = tuple(f"<{number}.{'0' * 60}@a-rather-long-name-of-a-house.example.org>" for number in (1, 2))
+    sender, to = mail.address("inbox@alpha.test"), mail.address("vera@visitor.test")
+    letter = mail.Letter(sender, to, "Boats", "Yes.", ids[1], datetime.now(UTC), answers=ids)
+    told = letter.as_message().as_bytes().decode()
+    assert f"Message-ID: {ids[1]}\r\nIn-Reply-To: {ids[1]}\r\nReferences: {ids[0]}\r\n {ids[1]}\r\n" in told
+
+
 @pytest.mark.parametrize("text", ["Grüße 👩‍🚀 שלום", "x" * 5000, ".\n..\nFrom me", "a\n\n\n  b", "é" * 3000])
 def test_any_text_arrives_as_it_was_written(text):
     assert read(letter(text=f"{text}\n").as_message().as_bytes()).get_content() == f"{text}\n".replace("\n", "\r\n")
