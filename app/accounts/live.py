@@ -5,13 +5,21 @@ from __future__ import annotations
 import socket
 
 from flask import Blueprint, Flask, Response, request
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from app.accounts.models import Session, User
 from app.accounts.visits import server_session
 from app.facilities import events, live
 from app.facilities.events import Position
 from app.tenancy import current_tenant, db, utcnow
+
+# Built once: live asks it at every look into a file.
+_ALIVE = (
+    select(Session.id)
+    .join(User)
+    .where(Session.id.in_(bindparam("sessions", expanding=True)), Session.expires_at > bindparam("now"))
+    .where(User.state == "active")
+)
 
 blueprint = Blueprint("live", __name__)
 
@@ -44,8 +52,7 @@ def stream() -> Response:
 
 def still_here(sessions: frozenset[int]) -> set[int]:
     """Return which of these sessions are alive, their people too."""
-    living = select(Session.id).join(User).where(Session.id.in_(sessions), Session.expires_at > utcnow())
-    return set(db.session.scalars(living.where(User.state == "active")))
+    return set(db.session.scalars(_ALIVE, {"sessions": sessions, "now": utcnow()}))
 
 
 def _active(people: frozenset[int]) -> set[int]:

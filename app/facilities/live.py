@@ -130,7 +130,7 @@ class Stream:
                 continue
             if utcnow() >= self.until:
                 self.end("signed out")
-            else:
+            elif not self.waiting:  # a place that is ahead of what waits would have it taken for known
                 yield message("beat", {}, self.position)
 
 
@@ -251,7 +251,7 @@ class Hub:
             if house.position is None:
                 house.position = stream.position
             stream.is_resumed = True
-        self._ask_look(house)
+        house.signature = None  # the next tick looks, once for all who have come
 
     def _replay(self, stream: Stream, end: Position) -> None:
         while stream.position.id < end.id and (found := events.since(stream.position.id, BATCH)):

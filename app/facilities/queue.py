@@ -42,7 +42,7 @@ QUARANTINE = "quarantine"
 KEPT_IN_QUARANTINE = 1000
 LARGEST_ENTRY = 1 << 20  # bytes
 REQUEST_TIMEOUT = 0.2  # seconds; a request never waits longer for one answer of Valkey
-REST = 5.0  # seconds without a question of a request after a failure
+REST = 2.0  # seconds without a question of a request after a failure
 FAILURES_KEPT = 3600  # seconds
 LONGEST_SHUTDOWN = 5.0  # seconds that a job may still run when the worker is told to stop
 LAST_WORDS = 1.0  # seconds in which a stopped job is put back
@@ -198,7 +198,7 @@ def patient_connection() -> redis.Redis:
 
 
 def ask(question: Callable[[redis.Redis], object]) -> bool:
-    """Ask Valkey something that may be left out; returns whether it answered. After a failure it is not asked for 5 s."""
+    """Ask Valkey something that may be left out; returns whether it answered. After a failure it is not asked for 2 s."""
     resting: dict[str, float] = current_app.extensions["freehold.queue_rest"]
     if time.monotonic() < resting["until"]:
         return False

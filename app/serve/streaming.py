@@ -31,7 +31,6 @@ def create() -> Freehold:
 
     if live.connections(config) < config.live_connections:
         log.warning("few_connections", wanted=config.live_connections, possible=live.connections(config))
-    app.extensions["freehold.live"].begin()  # so that its report is there before the first open page
     return app
 
 
