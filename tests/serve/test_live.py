@@ -8,13 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
 
+from app.accounts import User
+from app.chat import Room
 from app.content.models import Import, Media
 from app.facilities import storage
 from app.serve import front, live, web
@@ -45,6 +47,14 @@ def seconds_to_answer(config, host, path="/healthz"):
 def cookie(app, signed_in, alpha):
     """Return the header of somebody who is signed in at alpha."""
     found = signed_in(alpha).get_cookie("freehold", domain=alpha.primary_host)
+    app.extensions["tenancy"].close()
+    return f"Cookie: freehold={found.value}\r\n"
+
+
+@pytest.fixture
+def beta_cookie(app, signed_in, beta):
+    """Return the header of somebody who is signed in at beta."""
+    found = signed_in(beta).get_cookie("freehold", domain=beta.primary_host)
     app.extensions["tenancy"].close()
     return f"Cookie: freehold={found.value}\r\n"
 
@@ -141,6 +151,74 @@ def test_a_locked_file_of_one_tenant_holds_up_nobody_elses_answers(config, tenan
         assert max(took) < 2.5  # each of the five would hold all for five seconds
         for line in waiting:
             line.close()
+
+
+@contextmanager
+def taken(tenancy, tenant):
+    """Have a tenant's file alone, so that nobody can open it."""
+    tenancy.close()
+    with closing(tenancy.placements.open_file(tenant.id, guarded=False)) as holder:
+        holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+        holder.execute("PRAGMA journal_mode = DELETE")
+        holder.execute("BEGIN EXCLUSIVE")
+        yield
+        holder.execute("ROLLBACK")
+        holder.execute("PRAGMA locking_mode = NORMAL")
+        holder.execute("PRAGMA journal_mode = WAL")
+
+
+@contextmanager
+def open_stream(config, tenant, cookie):
+    """Open a page's stream, and read the answer as far as its first message."""
+    with to_live(config) as line:
+        line.sendall(ask_for("/live", tenant.primary_host, cookie))
+        head, rest = head_of(line)
+        assert head.startswith("HTTP/1.1 200 "), head
+        while b"event: reset" not in rest:
+            rest += line.recv(65536)
+        yield line
+
+
+def test_a_file_that_nobody_can_open_stops_no_stream_of_another_tenant(
+    app, config, tenancy, alpha, beta, cookie, beta_cookie
+):
+    with running(config, live), open_stream(config, beta, beta_cookie) as line, ExitStack() as waiting:
+        with taken(tenancy, alpha):
+            for _ in range(5):
+                other = waiting.enter_context(to_live(config))
+                other.sendall(ask_for("/live", alpha.primary_host, cookie))
+            took = []
+            for number in range(8):
+                said = say(app, beta, f"word-{number}")
+                while f"word-{number}".encode() not in line.recv(65536):
+                    pass
+                took.append(time.monotonic() - said)
+            assert max(took) < 2.5  # each of the five, waiting as SQLite does, would hold all for five seconds
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.prove)])
+def test_connections_that_never_read_stop_no_stream(app, config, alpha, beta, cookie, beta_cookie, count):
+    """A fifth of them are streams of somebody signed in; the others ask and leave the answer where it is."""
+    with running(config, live), open_stream(config, beta, beta_cookie) as line, ExitStack() as silent:
+        for number in range(count):
+            other = silent.enter_context(to_live(config))
+            other.sendall(ask_for("/live", alpha.primary_host, "" if number % 5 else cookie))
+        say(app, alpha, "to those who sleep")
+        say(app, beta, "to those who wake")
+        heard = b""
+        while b"to those who wake" not in heard:
+            heard += line.recv(65536)
+        assert b"sleep" not in heard
+        assert seconds_to_answer(config, beta.primary_host) < 10
+
+
+def say(app, tenant, text):
+    """Write a line into `general`; return when, in monotonic seconds."""
+    with app.app_context(), tenant_context(tenant):
+        owner = db.session.scalars(select(User)).first()
+        Room.general().say(text, by=owner, client_id=text)
+        db.session.commit()
+    return time.monotonic()
 
 
 @pytest.fixture
