@@ -143,7 +143,7 @@ SETTINGS = (
         "mail_in",
         _url("smtp", "lmtp"),
         "smtp://127.0.0.1:8025",
-        "Listener for incoming mail; empty for none.",
+        "Reserved: the listener for incoming mail, which is still to come.",
     ),
     Setting("PORT", "port", _whole(1, 65535), "8000", "Port of the front."),
     Setting("FREEHOLD_BIND", "bind", _text, "127.0.0.1", "Address of the front; loopback until you open it."),

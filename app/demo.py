@@ -131,7 +131,8 @@ def _welcome(config: Config, logins: dict[str, str]) -> str:
     rows = [(f"{slug}.{config.base_domain}", (OWNERS[slug], *MEMBERS[slug])) for slug in ORGANISATIONS]
     rows.append((config.platform_host, (OPERATOR,)))
     lines = [line for host, people in rows for line in _rows(f"{config.address(host)}/", people, logins)]
-    return "\n".join(["", "Sign in at /sign-in; the last one is the console:", *lines, ""])
+    letters = f"No mail leaves this machine: letters are written to {config.instance / 'outbox'}."
+    return "\n".join(["", "Sign in at /sign-in; the last one is the console:", *lines, "", letters, ""])
 
 
 def _rows(address: str, people: tuple[str, ...], logins: dict[str, str]) -> list[str]:

@@ -32,7 +32,7 @@ NO_ROOM = (
     "There is no room left here for new messages, so this one was not sent. Please keep a copy, and try again later."
 )
 TOO_LONG = f"Please use {TEXT_LENGTH:,} characters at most, and send the rest in a second message."
-NO_ADDRESS = "No answer can reach this address. Please look at it again: it reads like name@example.org."
+NO_ADDRESS = "No answer can reach this address. Please look at it again: it should look like name@example.org."
 
 
 def line(value: str | None) -> str:

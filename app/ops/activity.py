@@ -6,6 +6,7 @@ No tenant's file is opened. Reports of processes are files in the run folder, so
 from __future__ import annotations
 
 import json
+import socket
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -79,6 +80,17 @@ def live_report() -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return report if time.time() - report["at"] < FRESH else {}
+
+
+def live_answers() -> bool:
+    """Tell whether the process `live` accepts connections."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect(str(current_app.config["FREEHOLD"].run / "live.sock"))
+        except OSError:
+            return False
+    return True
 
 
 def archivist_silence() -> float | None:

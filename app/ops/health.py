@@ -67,7 +67,8 @@ def _valkey() -> str | None:
     try:
         queue.connection().ping()
     except redis.RedisError as error:
-        return f"Valkey does not answer: {error}. Pages are served; jobs and the shared cache wait."
+        why = str(error).rstrip(".")
+        return f"Valkey does not answer: {why}. Start it with `freehold serve` or `freehold run valkey`; jobs wait until then."
     return None
 
 
@@ -103,7 +104,7 @@ def _jobs() -> str | None:
 
 
 def _live() -> str | None:
-    if not activity.live_report():
+    if not activity.live_answers() or not activity.live_report():
         return "Open pages hear no news: the process live gives no report. Start it with `freehold run live`."
     return None
 

@@ -9,7 +9,7 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy import select
 
-from app.tenancy import db, due, tenant_context
+from app.tenancy import db, due, tenant_context, utcnow
 from app.tenancy.cli import known
 from app.tenancy.due import Due
 
@@ -30,8 +30,10 @@ def list_jobs(slug: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows))
         return
+    if not rows:
+        click.echo("Nothing waits.")
     for row in rows:
-        click.echo("{id:>6}  {state:<10} {job:<32} {run_at:<32} tried {attempts}  {error}".format(**row))
+        click.echo("{id:>6}  {state:<10}  {job:<30}  {run_at:.19}  tried {attempts}  {error}".format(**row).rstrip())
 
 
 @cli.command("retry")
@@ -50,6 +52,7 @@ def retry_jobs(slug: str, numbers: tuple[int, ...]) -> None:
 def described(row: Due) -> dict[str, Any]:
     """Return what a list says about a piece of work."""
     held = "on its way" if row.holder == due.QUEUE else "running" if row.holder else "waiting"
+    held = "due later" if held == "waiting" and row.run_at > utcnow() else held
     return {
         "id": row.id,
         "job": row.job,

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import time
 from collections import namedtuple
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
@@ -30,12 +32,22 @@ def monitor(app):
     return ask
 
 
+@pytest.fixture
+def stack():
+    with ExitStack() as found:
+        yield found
+
+
 @pytest.fixture(autouse=True)
-def signs_of_life(config):
-    """Leave the files that archivist and live write, which do not run here."""
+def listener(config, stack):
+    """Leave what archivist and live show of themselves, which do not run here."""
     make_folders(config)
+    listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+    listener.bind(str(config.run / "live.sock"))
+    listener.listen()
     (config.run / "archivist.beat").touch()
     (config.run / "live.json").write_text(json.dumps({"at": time.time(), "streams": 3, "by_tenant": {}, "rings": 7}))
+    return listener
 
 
 @pytest.fixture
@@ -118,6 +130,11 @@ def test_without_an_archivist_it_is_not_ready(config, monitor, otherwise_well):
 
 def test_without_live_it_is_not_ready(config, monitor, otherwise_well):
     (config.run / "live.json").write_text(json.dumps({"at": time.time() - 60, "streams": 3}))
+    assert "freehold run live" in monitor("/readyz").json["failing"]["live"]
+
+
+def test_a_live_that_was_just_killed_is_told_at_once(monitor, otherwise_well, listener):
+    listener.close()
     assert "freehold run live" in monitor("/readyz").json["failing"]["live"]
 
 
