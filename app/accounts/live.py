@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
+from functools import partial
 
 from flask import Blueprint, Flask, Response, request
 from sqlalchemy import bindparam, select
@@ -42,12 +44,16 @@ def stream() -> Response:
     tenant_id, hub = current_tenant().id, live.hub()
     after = Position.read(request.headers.get("Last-Event-ID") or request.args.get("after", ""))
     opened = hub.open(session.id, session.user_id, session.expires_at, after)
-    line = request.environ.get("gunicorn.socket")
-    if line is not None:
-        opened.cut = lambda: line.shutdown(socket.SHUT_RDWR)
+    opened.cut = partial(_break, request.environ.get("gunicorn.socket"))
     response = Response(opened.frames(), mimetype="text/event-stream")
     response.call_on_close(lambda: hub.close(tenant_id, opened))
     return response
+
+
+def _break(line: socket.socket | None) -> None:
+    with suppress(OSError):  # it may be broken already
+        if line is not None:
+            line.shutdown(socket.SHUT_RDWR)
 
 
 def still_here(sessions: frozenset[int]) -> set[int]:

@@ -51,12 +51,5 @@ def people_of_room(key: str, people: frozenset[int]) -> set[int]:
     return set(db.session.scalars(active if room.is_open else active.where(User.id.in_(inside))))
 
 
-@events.audience("parting")
-def people_of_parting(key: str, people: frozenset[int]) -> set[int]:
-    """Return those of `people` who may hear that somebody left a room (key "<room>.<person>"): who is in it, and whoever left."""
-    room, _, person = key.partition(".")
-    return people_of_room(room, people) | (people & {int(person)})
-
-
 def _is_seen_by(person_id: int) -> ColumnElement[bool]:
     return or_(Room.kind == "open", Room.id.in_(select(Membership.room_id).where(Membership.user_id == person_id)))

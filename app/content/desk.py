@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from app.accounts import current_user, flash, member_required
 from app.branding import current_site
 from app.content.editor import Draft, fill, take_over
-from app.content.forms import EntryForm
+from app.content.forms import SOURCE_LENGTH, EntryForm
 from app.content.frame import current_frame
 from app.content.models import Entry
 from app.facilities import clock
@@ -87,7 +87,8 @@ def entry(entry_id: int) -> Response | str:
 def preview() -> str:
     """Show the text in the editor as visitors would see it; nothing is saved."""
     form = EntryForm()
-    html = (clean if form.source_format.data == "html" else render_markdown)(form.source.data or "")
+    source = (form.source.data or "")[:SOURCE_LENGTH]
+    html = (clean if form.source_format.data == "html" else render_markdown)(source)
     shown = {"title": form.title.data, "html": Markup(html), "frame": current_frame(member=True)}  # noqa: S704
     return render_template("content/desk/preview.html", **shown)
 

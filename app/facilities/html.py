@@ -7,10 +7,11 @@ the length of the text, so bound the length before calling.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape, unescape
 from html.parser import HTMLParser
+from typing import Any
 
 import nh3
 from bs4 import Tag
@@ -70,6 +71,8 @@ _ANY_TAG = re.compile(r"<(/)?(?!(?:area|br|col|hr|img|input|li|p|source|td|tr|wb
 NESTED = 1000  # elements within one another that are still parsed
 DEEPEST = 60  # elements within one another that are worth a try in Markdown
 _ENDLESS_WORD = re.compile(r"\S{2049}")
+_ENDLESS_ROW = re.compile(r"^(?:[^\n|]*\|){101}", re.MULTILINE)
+SWELLING, ALWAYS_PRINTED = 20, 10_000  # how many times longer than the text, and how long (characters), HTML may become
 _LANGUAGE = re.compile(r"language-[\w+#-]{1,30}")
 BLOCKS = _words(
     """
@@ -85,8 +88,20 @@ def render_markdown(text: str) -> str:
 
     HTML in the text is shown as text. The page's title is its only h1, so headings begin at h2.
     """
-    # Finding bare links takes the square of the longest word.
-    return clean(_markdown(linkify=not _ENDLESS_WORD.search(text)).render(text))
+    # Finding bare links takes the square of the longest word; a table fills up every row to its widest.
+    parser = _markdown(linkify=not _ENDLESS_WORD.search(text), tables=not _ENDLESS_ROW.search(text))
+    environment: dict[str, Any] = {}
+    tokens = parser.parse(text, environment)
+    if _weight(tokens) > SWELLING * len(text) + ALWAYS_PRINTED:
+        return f"<pre><code>{escape(text, quote=False)}</code></pre>"
+    return clean(parser.renderer.render(tokens, parser.options, environment))
+
+
+def _weight(tokens: Sequence[Token]) -> int:
+    """Return, in characters, about how much HTML `tokens` become: a link named once is printed at each of its uses."""
+    addresses = (str(address) for token in tokens for address in token.attrs.values())
+    inner = sum(_weight(token.children) for token in tokens if token.children)
+    return inner + sum(map(len, addresses)) + 8 * len(tokens)
 
 
 def clean(html: str) -> str:
@@ -165,9 +180,9 @@ def _prefixed(name: str) -> str:
 
 
 @cache
-def _markdown(*, linkify: bool) -> MarkdownIt:
+def _markdown(*, linkify: bool, tables: bool) -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": linkify})
-    parser.enable(["table", "strikethrough", "linkify"]).use(footnote_plugin)
+    parser.enable(["strikethrough", "linkify", *(["table"] if tables else [])]).use(footnote_plugin)
     for rule in (_begin_headings_at_two, _align_cells_by_class, _link_remote_pictures):
         parser.core.ruler.push(rule.__name__, rule)
     return parser

@@ -34,7 +34,9 @@ log = structlog.get_logger(__name__)
 TICK = 0.5  # seconds between two looks at the time stamps
 BEAT = 20.0  # seconds of silence after which a stream says that it is there
 BATCH = 200  # events read at once
-LONGEST_REPLAY = 2000  # events; who has missed more begins anew
+LONGEST_REPLAY = 500  # events; who has missed more begins anew
+LARGEST_FRAME = 128 << 10  # bytes; what is larger, pages fetch by themselves
+LAST_WORDS = 10.0  # seconds in which a stream that has ended may still be read
 MOST_WAITING = 512 << 10  # bytes that may wait for one reader
 PER_SESSION, PER_TENANT = 12, 2000  # streams
 REPORT = 2.0  # seconds between two reports of this process
@@ -89,6 +91,7 @@ class Stream:
     waiting: deque[Frame] = field(default_factory=deque)
     size: int = 0  # bytes waiting
     is_ended: bool = False
+    ended_at: float = 0.0  # monotonic seconds
     is_let_go: bool = False  # did not read
     is_resumed: bool = False  # has everything up to the end of the log, as this process has read it
     news: threading.Event = field(default_factory=threading.Event)
@@ -113,7 +116,7 @@ class Stream:
         """Close the stream after what waits, telling the page why when there is a reason not to come back."""
         if reason:
             self.give(message("end", {"reason": reason}))
-        self.is_ended = True
+        self.is_ended, self.ended_at = True, time.monotonic()
         self.news.set()
 
     def frames(self) -> Iterator[Frame]:
@@ -142,7 +145,8 @@ class House:
     streams: dict[Stream, None] = field(default_factory=dict)  # in the order of their opening
     position: Position | None = None
     signature: Signature | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)  # one look, or one arrival, at a time
+    lock: threading.Lock = field(default_factory=threading.Lock)  # one look, or the end of one arrival, at a time
+    arrival: threading.Lock = field(default_factory=threading.Lock)  # one catches up at a time: others want live too
     wants_look: bool = False
     is_looking: bool = False
 
@@ -198,8 +202,10 @@ class Hub:
         for oldest in own[:-PER_SESSION]:
             oldest.end()
             oldest.cut()
+        db.session.rollback()  # whoever waits for their turn holds no connection
         try:
-            self._resume(house, stream, after)
+            with house.arrival:
+                self._resume(house, stream, after)
         except BaseException:
             self.close(tenant.id, stream)
             raise
@@ -256,7 +262,10 @@ class Hub:
     def _replay(self, stream: Stream, end: Position) -> None:
         while stream.position.id < end.id and (found := events.since(stream.position.id, BATCH)):
             for event in found:
+                if stream.is_ended:
+                    return
                 self._give(event, [stream], stream.position.epoch)
+                time.sleep(0)  # other tenants' turn
             stream.position = Position(stream.position.epoch, found[-1].id)
 
     def _watch(self) -> None:
@@ -264,12 +273,19 @@ class Hub:
         while True:
             began = time.monotonic()
             for house in list(self._houses.values()):
+                self._cut_silent(house)
                 signature = self._tenancy.placements.signature(house.tenant_id)
                 is_new = signature is None or signature != house.signature or not signature.is_settled
                 if is_new or house.tenant_id not in self._tenancy.registry.serving():
                     house.signature = signature
                     self._ask_look(house)
             time.sleep(max(0.05, TICK - (time.monotonic() - began)))
+
+    def _cut_silent(self, house: House) -> None:
+        """Break the connections of those whose stream is over and who do not read even that."""
+        for stream in list(house.streams):
+            if stream.is_ended and time.monotonic() - stream.ended_at > LAST_WORDS:
+                stream.cut()
 
     def _listen(self) -> None:
         """Hear the bell; when Valkey is away, the time stamps do without."""
@@ -364,6 +380,8 @@ class Hub:
             return
         at = Position(epoch, event.id)
         frame = message("message", facts(event), at)
+        if len(frame) > LARGEST_FRAME:
+            frame = message("reset", {"reason": "too large"}, at)
         for stream in streams:
             if stream.person in allowed:
                 stream.give(frame, at)

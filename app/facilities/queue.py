@@ -268,7 +268,16 @@ def find_flaw(client: redis.Redis, name: bytes) -> str | None:
         Entry(name.decode(), connection=client, serializer=JSONSerializer).restore(fields)
     except redis.ResponseError:
         return "It is not a job."
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NoSuchJobError, zlib.error):
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        AssertionError,
+        NoSuchJobError,
+        zlib.error,
+    ):
         return "It cannot be read."
     return None
 

@@ -102,7 +102,7 @@ function goodbye() {
 }
 
 function take({ detail: event }) {
-  if (event.kind === "MemberRemoved" && event.subject === `room:${room}` && event.payload.person === Number(person)) return goodbye();
+  if (event.kind === "RoomLeft" && event.subject === `room:${room}`) return goodbye();
   if (event.kind !== "LinePosted" || !ourRoom(event) || event.actor === Number(person)) return;
   isRead = false;
   if (!following) missed += 1;

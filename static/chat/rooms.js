@@ -37,8 +37,8 @@ const answers = {
   MemberInvited({ payload }) {
     if (payload.person === me) renew();
   },
-  MemberRemoved({ subject, payload }) {
-    if (payload.person === me) chat.querySelector(`#chat-rooms > #${subject.replace(":", "-")}`)?.remove();
+  RoomLeft({ subject }) {
+    chat.querySelector(`#chat-rooms > #${subject.replace(":", "-")}`)?.remove();
     total();
   },
 };

@@ -15,8 +15,8 @@ from app.tenancy import db, tenant_context, utcnow
 from tests.conftest import PASSWORD, _client, sign_in
 from tests.running import until
 
-HAPPENED = events.kind("TestHappened", "A test says so.", subject="thing")
-NOTED = events.kind("TestNoted", "A test says so, with a word.", subject="thing", payload={"word": "a word"})
+HAPPENED = events.kind("TestHeard", "A test says so.", subject="thing")
+NOTED = events.kind("TestJotted", "A test says so, with a word.", subject="thing", payload={"word": "a word"})
 ROOM = set()
 
 
@@ -25,7 +25,7 @@ def of_room(key, people):
     return people & ROOM
 
 
-@live.fragment("TestHappened")
+@live.fragment("TestHeard")
 def printed(event):
     return f"<p>{event.subject_id}</p>"
 
@@ -314,7 +314,7 @@ def test_a_fragment_that_cannot_be_printed_costs_the_others_nothing(app, signed_
     def broken(event):
         raise RuntimeError("cannot be printed")
 
-    monkeypatch.setitem(live._fragments, "TestNoted", [broken])
+    monkeypatch.setitem(live._fragments, "TestJotted", [broken])
     reader = Reader(signed_in(alpha), end_of(alpha))
     with app.app_context(), tenant_context(alpha):
         events.record(NOTED, 1, audience="members", word="x")
@@ -351,3 +351,29 @@ def test_the_house_holds_no_connection_between_two_looks(app, tenancy, signed_in
     assert not reader.is_over
     with app.app_context(), tenant_context(alpha):
         assert db.session.scalar(select(Session.id)) is not None
+
+
+def test_what_is_too_large_for_a_stream_has_the_page_fetch_it_and_stops_nobody(
+    signed_in, alpha, end_of, record, monkeypatch
+):
+    monkeypatch.setitem(live._fragments, "TestHeard", [lambda event: "x" * (2 << 20)])
+    reader = Reader(signed_in(alpha), end_of(alpha))
+    assert reader.next()["name"] == "beat"
+    at = record(alpha, 1)
+    message = reader.next()
+    assert (message["name"], message["id"]) == ("reset", at)
+    monkeypatch.setitem(live._fragments, "TestHeard", [printed])
+    record(alpha, 2)
+    assert reader.next()["html"] == "<p>2</p>"
+
+
+def test_who_does_not_even_read_that_it_is_over_is_cut_off(app, signed_in, alpha, end_of, monkeypatch):
+    monkeypatch.setattr(live, "LAST_WORDS", 0.2)
+    answer = signed_in(alpha).get(f"/live?after={end_of(alpha)}", buffered=False)
+    (house,) = app.extensions["freehold.live"]._houses.values()
+    (stream,) = house.streams
+    is_cut = threading.Event()
+    stream.cut = is_cut.set
+    sign_out(app, None, stream.person, alpha)
+    assert is_cut.wait(5)
+    answer.close()

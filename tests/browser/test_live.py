@@ -778,8 +778,8 @@ def test_colleagues_read_each_other_at_once_and_neighbours_do_not(at_home: Calla
     tom.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     writes(owner, "The tide turns at noon.")
     reads(tom, "The tide turns at noon.")
-    assert told(tom, "event")[-1]["kind"] == "LinePosted"
-    assert told(neighbour, "event") == []
+    assert "LinePosted" in [event["kind"] for event in told(tom, "event")]
+    assert "LinePosted" not in [event["kind"] for event in told(neighbour, "event")]
     assert "The tide turns" not in neighbour.content()
     assert errors == []
 

@@ -71,6 +71,17 @@ def test_fragments_carry_nothing_personal(alpha, people, start, say, inside, eve
         assert personal not in html
 
 
+def test_whoever_left_is_not_shown_who_is_in_the_room_afterwards(alpha, people, start, inside, events_of, fragments):
+    people(alpha, "Ann", "Ben")
+    board = start(alpha, "Board", closed=True, members=("Ann",))
+    with inside(alpha):
+        room(board).leave(person(alpha, "Ann"))
+        room(board).invite(person(alpha, "Ben"), by=person(alpha, "owner"))
+    for_ann = [each for each in events_of(alpha, "MemberRemoved", "RoomLeft") if each.audience.startswith("person:")]
+    assert len(for_ann) == 1
+    assert "Ben" not in fragments(alpha, *for_ann)
+
+
 def test_text_that_looks_like_a_fragment_stays_text(alpha, say, inside, events_of, fragments):
     with inside(alpha):
         person(alpha, "owner").name = '"<hx-partial hx-target=body>'

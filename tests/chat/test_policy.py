@@ -36,7 +36,7 @@ def test_who_leaves_hears_of_that_alone(alpha, people, start, inside):
         ann, ben, cat = (person(alpha, name) for name in ("Ann", "Ben", "Cat"))
         room(board).remove(ben, by=ann)
         assert seers(f"room:{board}", ann, ben, cat) == {"Ann"}
-        assert seers(f"parting:{board}.{ben.id}", ann, ben, cat) == {"Ann", "Ben"}
+        assert seers(f"person:{ben.id}", ann, ben, cat) == {"Ben"}
 
 
 def test_whoever_is_closed_out_of_the_organisation_sees_no_room(alpha, people, inside):

@@ -73,7 +73,9 @@ def test_whoever_leaves_is_told_with_those_who_stay(alpha, people, start, inside
         room(board).leave(ann)
     (left,) = events_of(alpha, "MemberRemoved")
     assert (left.subject, left.actor, left.payload) == (f"room:{board}", ann.id, {"person": ann.id})
-    assert left.audience == f"parting:{board}.{ann.id}"
+    assert left.audience == f"room:{board}"
+    (told,) = events_of(alpha, "RoomLeft")
+    assert (told.subject, told.audience) == (f"room:{board}", f"person:{ann.id}")
 
 
 def test_a_closed_room_is_never_left_without_anybody(alpha, start, inside):

@@ -124,3 +124,16 @@ def test_text_alone_has_no_markup_and_parts_its_blocks() -> None:
 def test_very_deep_html_is_no_trouble() -> None:
     assert "x" in clean("<div>" * 20_000 + "x" + "</div>" * 20_000)
     assert plain_text("<b>" * 20_000 + "x") == "x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a]: http://example.org/" + "x" * 4900 + "\n\n" + "[a]" * 1650,
+        "|a" * 100 + "|\n" + "|-" * 100 + "|\n" + "|\n" * 1000,
+        "|a" * 2000 + "|\n" + "|-" * 2000 + "|\n" + "x\n" * 1000,
+    ],
+    ids=["one link many times", "rows that are filled up", "a row without end"],
+)
+def test_html_never_becomes_much_longer_than_its_text(text):
+    assert len(render_markdown(text)) < 30 * len(text) + 20_000

@@ -27,8 +27,12 @@ MEMBER_INVITED = events.kind(
     "MemberInvited", "Somebody was let into a closed room.", subject="room", payload={"person": "id of whom"}
 )
 MEMBER_REMOVED = events.kind(
-    "MemberRemoved", "Somebody left a closed room, or was taken out.", subject="room", payload={"person": "id of whom"}
+    "MemberRemoved",
+    "Somebody left a closed room, or was taken out; those who stay hear it.",
+    subject="room",
+    payload={"person": "id of whom"},
 )
+ROOM_LEFT = events.kind("RoomLeft", "A closed room is closed to this person from now on.", subject="room")
 
 
 class Membership(TenantModel):
@@ -133,9 +137,8 @@ class Room(TenantModel):
             raise Refused(f"Nobody would be left in “{self.name}” to read it. Invite somebody first.")
         db.session.delete(membership)
         db.session.flush()
-        # The one who goes is told too, and can be asked about by nobody's membership any more.
-        audience = f"parting:{self.id}.{user.id}"
-        events.record(MEMBER_REMOVED, self.id, audience=audience, by=by.id, person=user.id)
+        events.record(MEMBER_REMOVED, self.id, audience=f"room:{self.id}", by=by.id, person=user.id)
+        events.record(ROOM_LEFT, self.id, audience=f"person:{user.id}", by=by.id)
 
     def say(self, text: str, *, by: User, client_id: str = "") -> Line:
         """Write a line; sent again with the same text and `client_id` it is the one there is. Raises `Refused` for no text."""
