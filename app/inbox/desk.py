@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
-from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from app.accounts import User, current_user, flash, member_required
 from app.facilities.pagination import paginate
 from app.inbox import policy
-from app.inbox.folders import FOLDERS, Tally, listed, mark
+from app.inbox.folders import FOLDERS, Tally, listed, mark, voices
 from app.inbox.forms import AssignmentForm, NoteForm, ReplyForm, as_id
 from app.inbox.models import Box, Conversation, Message
 from app.tenancy import db
@@ -39,9 +38,8 @@ def conversations() -> str:
         abort(404)
     pagination = paginate(listed(folder, current_user.id), request.args.get("page", 1, type=int), PER_PAGE)
     shown = {"folder": folder, "mark": mark(folder, current_user.id), "address": Box.main_address(), "undo": _undo()}
-    return render_template(
-        "inbox/desk/conversations.html", pagination=pagination, tally=Tally.now(), folders=FOLDERS, **shown
-    )
+    listing = {"pagination": pagination, "voices": voices(pagination.items, current_user.id)}
+    return render_template("inbox/desk/conversations.html", tally=Tally.now(), folders=FOLDERS, **listing, **shown)
 
 
 @blueprint.get("/<int:conversation_id>")
@@ -54,7 +52,7 @@ def conversation(conversation_id: int) -> Response:
 @blueprint.post("/<int:conversation_id>/replies")
 @member_required
 def reply(conversation_id: int) -> Response:
-    """Answer the customer, unless somebody wrote meanwhile: then that is shown first."""
+    """Answer the visitor, unless somebody wrote meanwhile: then that is shown first."""
     conversation, form = find(conversation_id), ReplyForm()
     if not form.validate():
         return _page(conversation, form, status=422)
@@ -87,13 +85,15 @@ def note(conversation_id: int) -> Response:
 @blueprint.post("/<int:conversation_id>/assignment")
 @member_required
 def assign(conversation_id: int) -> Response:
-    """Give it to a member to look after, or to nobody."""
-    conversation, form = find(conversation_id), AssignmentForm().offer(_people())
+    """Give it to a member to look after, or to nobody, unless it went to somebody else meanwhile."""
+    conversation, form = find(conversation_id), AssignmentForm().offer(policy.people())
     if not form.validate():
         abort(422)
-    assignee = db.session.get(User, form.assignee.data)
+    assignee = current_user if "take" in request.form else db.session.get(User, form.assignee.data)
+    if conversation.assignee_id not in (form.seen_id or None, assignee.id if assignee else None):
+        return _page(conversation, moved=f"{_moved(conversation)} Look again before you change it.", status=409)
     conversation.assign_to(assignee, by=current_user)
-    return _done(conversation, f"{assignee.name} looks after it." if assignee else "Nobody looks after it for now.")
+    return _done(conversation, _looked_after(conversation))
 
 
 @blueprint.post("/<int:conversation_id>/closing")
@@ -142,12 +142,14 @@ def _page(
     sent: ReplyForm | NoteForm | None = None,
     *,
     newer_than: int | None = None,
+    moved: str = "",
     status: int = 200,
 ) -> Response:
     """Show a conversation with its forms; one that was sent comes back as it was written."""
     before = as_id(request.args.get("before", ""))
     messages, earlier = conversation.messages(MESSAGES_PER_PAGE, before)
-    shown = {"messages": messages, "earlier": earlier, "before": before, "sent": sent, "newer_than": newer_than}
+    shown = {"messages": messages, "earlier": earlier, "before": before, "sent": sent}
+    shown |= {"newer_than": newer_than, "moved": moved}
     forms = _forms(conversation, sent, must_renew=newer_than is not None)
     return make_response(
         render_template("inbox/desk/conversation.html", conversation=conversation, **shown, **forms), status
@@ -161,14 +163,23 @@ def _forms(conversation: Conversation, sent: ReplyForm | NoteForm | None, *, mus
     return {
         "reply": sent if isinstance(sent, ReplyForm) else ReplyForm(formdata=None, seen=str(newest_id)),
         "note": sent if isinstance(sent, NoteForm) else NoteForm(formdata=None),
-        "assignment": AssignmentForm(formdata=None, assignee=conversation.assignee_id or 0).offer(_people()),
+        "people": policy.people(),
         "writes_note": isinstance(sent, NoteForm) or conversation.state == "spam",
     }
 
 
-def _people() -> list[tuple[int, str]]:
-    active = select(User.id, User.name).where(User.state == "active").order_by(User.name, User.id)
-    return [(id_, name) for id_, name in db.session.execute(active)]
+def _looked_after(conversation: Conversation) -> str:
+    if conversation.assignee is None:
+        return "Nobody looks after it for now."
+    is_mine = conversation.assignee_id == current_user.id
+    return "You look after it." if is_mine else f"{conversation.assignee.name} looks after it."
+
+
+def _moved(conversation: Conversation) -> str:
+    if conversation.assignee is None:
+        return "It was let go meanwhile."
+    is_mine = conversation.assignee_id == current_user.id
+    return "It became yours meanwhile." if is_mine else f"{conversation.assignee.name} took it meanwhile."
 
 
 def _undo() -> Conversation | None:

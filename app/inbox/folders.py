@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 
+from app.accounts import User
 from app.content import Card
-from app.inbox.models import Conversation
+from app.inbox.models import Conversation, Message
 from app.tenancy import db
 
 FOLDERS = {
@@ -54,6 +56,19 @@ def marks_of(conversation: Conversation) -> list[str]:
     if conversation.state != "open":
         return [conversation.state]
     return ["open", mark("mine", conversation.assignee_id) if conversation.assignee_id else "unassigned"]
+
+
+def voices(conversations: Iterable[Conversation], reader_id: int | None = None) -> dict[int, str]:
+    """Return who of ours wrote what each one's line shows, as its reader calls them; "" where the visitor did."""
+    newest = select(func.max(Message.id)).where(Message.kind != "note").group_by(Message.conversation_id)
+    newest = newest.where(Message.conversation_id.in_([conversation.id for conversation in conversations]))
+    ours = select(Message.conversation_id, User.id, User.name).outerjoin(User, User.id == Message.author_id)
+    found = db.session.execute(ours.where(Message.id.in_(newest), Message.kind == "out"))
+    return defaultdict(str, {id_: "You" if by and by == reader_id else _called(name) for id_, by, name in found})
+
+
+def _called(name: str | None) -> str:
+    return name.split()[0] if name and name.split() else "Somebody who has left"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from wtforms import HiddenField, SelectField, TextAreaField
 from wtforms.validators import DataRequired, Length
@@ -34,7 +33,7 @@ def without_space(text: str | None) -> str:
 
 
 class ReplyForm(Form):
-    """An answer to the customer. `seen` is the newest message on the page that it was written on."""
+    """An answer to the visitor. `seen` is the newest message on the page that it was written on."""
 
     text = TextAreaField("Your reply", WORDS, [without_space], id="reply-text")
     client_id = HiddenField(validators=[MARK], default=fresh_mark, id="reply-mark")
@@ -62,11 +61,17 @@ class NoteForm(Form):
 
 
 class AssignmentForm(Form):
-    """Who looks after it; 0 is nobody."""
+    """Who looks after it; 0 is nobody. `holder` is who did on the page that it was chosen on."""
 
+    holder = HiddenField(default="0")
     assignee = SelectField("Looked after by", coerce=int, default=0)
 
-    def offer(self, people: list[Any]) -> AssignmentForm:
+    def offer(self, people: list[tuple[int, str]]) -> AssignmentForm:
         """Offer those `people`, as (id, name)."""
-        self.assignee.choices = [(0, "Nobody yet"), *((id_, name) for id_, name in people)]
+        self.assignee.choices = [(0, "Nobody yet"), *people]
         return self
+
+    @property
+    def seen_id(self) -> int:
+        """The id of whom the chooser saw looking after it."""
+        return as_id(self.holder.data or "")

@@ -6,8 +6,9 @@ from flask import render_template
 
 from app.facilities import live
 from app.facilities.events import Event
-from app.inbox.folders import FOLDERS, Tally, marks_of
+from app.inbox.folders import FOLDERS, Tally, marks_of, voices
 from app.inbox.models import Conversation, Message
+from app.inbox.policy import people
 from app.tenancy import db
 
 BEGUN = ("ConversationOpened", "MessageReceived")
@@ -28,6 +29,7 @@ def conversation(event: Event) -> str:
     if found is None:
         return ""
     shown = {"event": event, "begun": event.kind in BEGUN, "marks": marks_of(found), "counts": _counts(event, found)}
+    shown |= {"voice": voices([found])[found.id], "people": people()}
     return render_template("inbox/desk/_live_conversation.html", conversation=found, **shown)
 
 

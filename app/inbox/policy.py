@@ -17,6 +17,12 @@ def people_of_the_inbox(key: str, people: frozenset[int]) -> set[int]:
     return set(db.session.scalars(select(User.id).where(User.id.in_(people), User.state == "active")))
 
 
+def people() -> list[tuple[int, str]]:
+    """Return the id and the name of everybody who may look after a conversation."""
+    active = select(User.id, User.name).where(User.state == "active").order_by(User.name, User.id)
+    return [(id_, name) for id_, name in db.session.execute(active)]
+
+
 def find_conversation(conversation_id: int) -> Conversation | None:
     """Return the conversation of that id, None when there is none."""
     return db.session.get(Conversation, conversation_id)

@@ -148,6 +148,13 @@ PAGES = [
     ("platform", "operator@platform.test", "/tenants/new"),
     ("platform", "operator@platform.test", "/tenants/riverside"),
     ("platform", "operator@platform.test", "/settings/"),
+    ("riverside", "owner@riverside.test", "/desk/inbox/"),
+    ("riverside", "owner@riverside.test", "/desk/inbox/1"),
+    ("riverside", "owner@riverside.test", "/desk/chat/rooms/1"),
+    ("riverside", "owner@riverside.test", "/desk/chat/rooms/new"),
+    ("platform", "operator@platform.test", "/activity/"),
+    ("riverside", "", "/contact"),
+    ("riverside", "", "/contact/thanks"),
 ]
 
 

@@ -139,7 +139,7 @@ def test_a_conversation_tells_three_kinds_apart_in_words(alpha, signed_in, begin
         (message["class"][-1].split("-")[-1], message.select(".message-word")[0].get_text().strip())
         for message in page.select(".message")
     ]
-    assert said == [("in", "Customer"), ("note", "Note for colleagues"), ("out", "Our reply")]
+    assert said == [("in", "Visitor"), ("note", "Note for colleagues"), ("out", "Our reply")]
     assert [text.get_text().strip() for text in page.select(".message-text")] == [
         "Is there a free plot?",
         "Put her first.",
@@ -169,7 +169,7 @@ def test_a_reply_is_written_and_leads_to_itself(alpha, signed_in, begin, send, m
     assert "On its way" in page
     assert state_of(inside, alpha, number) == "waiting"
     work(alpha)
-    assert "Sent" in browser.get(f"/desk/inbox/{number}").text
+    assert "Written to the outbox" in browser.get(f"/desk/inbox/{number}").text
     assert len(letters()) == 1
 
 
@@ -336,6 +336,81 @@ def test_it_is_taken_given_away_and_let_go(alpha, signed_in, begin, send, inside
     assert holder() == "Colin Colleague"
     send(browser, number, "assignment", assignee="0")
     assert holder() is None
+
+
+def test_a_late_click_takes_nothing_from_a_colleague(alpha, signed_in, begin, send, colleague, told):
+    colin, browser, number = colleague(alpha), signed_in(alpha), begin(alpha)
+    form = filled_in(browser.get(f"/desk/inbox/{number}").text, "assignee")
+    assert send(colin, number, "assignment", take="1").status_code == 303
+    before = told(alpha)
+    for chosen in ({"assignee": "1"}, {"assignee": "0"} | {"take": "1"}):
+        answer = browser.post(f"/desk/inbox/{number}/assignment", data=form | chosen)
+        assert answer.status_code == 409
+        assert "Colin Colleague took it meanwhile. Look again before you change it." in answer.text
+        again = filled_in(answer.text, "assignee")
+        assert (again["holder"], again["assignee"]) == ("2", "2")
+    assert told(alpha) == before
+    assert browser.post(f"/desk/inbox/{number}/assignment", data=again | {"assignee": "1"}).status_code == 303
+
+
+@pytest.mark.parametrize(("now", "said"), [("0", "It was let go meanwhile."), ("1", "It became yours meanwhile.")])
+def test_a_late_click_is_told_what_has_become_of_it(alpha, signed_in, begin, send, colleague, now, said):
+    colin, browser, number = colleague(alpha), signed_in(alpha), begin(alpha)
+    colleague(alpha, "Dora Third")
+    send(colin, number, "assignment", assignee="2")
+    form = filled_in(browser.get(f"/desk/inbox/{number}").text, "assignee")
+    send(colin, number, "assignment", assignee=now)
+    answer = browser.post(f"/desk/inbox/{number}/assignment", data=form | {"assignee": "3"})
+    assert answer.status_code == 409
+    assert said in answer.text
+
+
+def test_the_same_assignment_sent_twice_is_one(alpha, signed_in, begin, told):
+    browser, number = signed_in(alpha), begin(alpha)
+    form = filled_in(browser.get(f"/desk/inbox/{number}").text, "assignee", take="1")
+    for _ in range(2):
+        assert browser.post(f"/desk/inbox/{number}/assignment", data=form).status_code == 303
+    assert told(alpha).count("ConversationAssigned") == 1
+    assert "You look after it." in browser.get(f"/desk/inbox/{number}").text
+
+
+def test_the_way_back_is_called_what_it_is(alpha, signed_in, begin, act):
+    browser, number = signed_in(alpha), begin(alpha)
+    for verb, words, label in (("reply", ["Yes."], "Back to open"), ("close", [], "Reopen")):
+        act(alpha, number, verb, *words)
+        page = soup(browser.get(f"/desk/inbox/{number}").text)
+        assert page.select(".act-reopen button")[0].get_text().strip() == label
+        assert ("Answered, waiting for them" in page.get_text()) == (verb == "reply")
+
+
+@pytest.mark.parametrize("folder", ["waiting", "closed"])
+def test_no_folder_promises_that_answers_come_back(alpha, signed_in, folder):
+    page = signed_in(alpha).get(f"/desk/inbox/?folder={folder}").text
+    assert "write back" not in page
+    assert {"waiting": "do not arrive here yet", "closed": "You can reopen it"}[folder] in page
+
+
+def test_a_row_says_who_of_us_wrote_what_it_shows(alpha, signed_in, begin, act, colleague, inside):
+    answered, _ = begin(alpha, "Answered"), begin(alpha, "New")
+    act(alpha, answered, "reply", "Yes, one.")
+    act(alpha, answered, "note", "Never shown.")
+    act(alpha, answered, "reopen")
+    browser, colin = signed_in(alpha), colleague(alpha)
+
+    def previews(reader) -> list[str]:
+        return [each.get_text() for each in soup(reader.get("/desk/inbox/").text).select(".conversation-preview")]
+
+    assert sorted(previews(browser)) == ["Is there a free plot?", "You: Yes, one."]
+    assert sorted(previews(colin)) == ["Is there a free plot?", "Olive: Yes, one."]
+    with inside(alpha):
+        db.session.scalars(select(Message).where(Message.kind == "out")).one().author_id = None
+    assert "Somebody who has left: Yes, one." in previews(colin)
+
+
+def test_both_fields_say_that_they_take_plain_text(alpha, signed_in, begin):
+    page = soup(signed_in(alpha).get(f"/desk/inbox/{begin(alpha)}").text)
+    for field in ("reply", "note"):
+        assert page.select(f"#{field}-text-help")[0].get_text().endswith("Plain text.")
 
 
 @pytest.mark.parametrize("assignee", ["99", "x", "-1"])

@@ -33,6 +33,16 @@ def test_a_form_becomes_a_conversation(alpha, inside, submit, told, messages):
         assert (conversation.contact.email, conversation.contact.name) == ("ada@example.org", "Ada Lovelace")
 
 
+@pytest.mark.parametrize("text", ["Is there a free plot?", "One two three four five six seven eight nine ten, eleven."])
+def test_a_form_without_subject_says_its_first_words_once(alpha, inside, submit, text):
+    submit(alpha, subject="", text=text)
+    with inside(alpha):
+        conversation = db.session.scalars(select(Conversation)).one()
+        assert not conversation.has_subject
+        said = conversation.subject.removesuffix("…") + conversation.preview_below_subject.removeprefix("…")
+        assert said == text
+
+
 def test_the_same_form_twice_is_one_conversation(alpha, submit, messages):
     assert submit(alpha) == submit(alpha)
     assert len(messages(alpha)) == 1

@@ -1,5 +1,6 @@
 """From a member's answer to a letter that has left, or to why it has not."""
 
+import dataclasses
 import socket
 import threading
 import time
@@ -44,6 +45,25 @@ def test_a_reply_becomes_a_letter(alpha, inside, begin, act, work, letters, mess
     assert (sent.letter_state, sent.letter_id) == ("sent", letter["Message-ID"])
     assert sent.sent_at is not None
     assert told(alpha)[-1] == "LetterSent"
+
+
+@pytest.mark.parametrize("subject", ["", "Is there a free plot?", "Is there a…"])
+def test_a_letter_to_who_gave_no_subject_says_whose_answer_it_is(alpha, begin, act, work, letters, subject):
+    act(alpha, begin(alpha, subject), "reply", "Yes.")
+    work(alpha)
+    assert letters()[0]["Subject"] == "Your message to Alpha Allotments"
+
+
+def test_a_letter_handed_to_a_relay_is_said_to_be_sent(alpha, app, signed_in, begin, act, inside, monkeypatch):
+    number = begin(alpha)
+    reply = act(alpha, number, "reply", "Yes.")
+    with inside(alpha):
+        db.session.get(Message, reply).mark_sent()
+    settings = dataclasses.replace(app.config["FREEHOLD"], smtp_url="smtp://relay.test")
+    monkeypatch.setitem(app.config, "FREEHOLD", settings)
+    page = signed_in(alpha).get(f"/desk/inbox/{number}").text
+    assert "<span>Sent " in page
+    assert "Written to the outbox" not in page
 
 
 def test_a_note_is_never_sent(alpha, begin, act, work, letters, message_of, inside, home):

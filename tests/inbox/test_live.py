@@ -74,6 +74,17 @@ def test_whose_it_was_and_whose_it_is_see_their_own_count(alpha, inside, begin, 
     assert "Colin Colleague" in target(printed, f"#conversation-{number}-state").text
 
 
+def test_the_open_conversation_shows_who_has_it_unless_somebody_is_choosing(alpha, begin, act, news):
+    number = begin(alpha)
+    act(alpha, number, "reply", "Yes.")
+    printed = news(alpha)
+    place = f"#conversation-{number}-assigning:not(:focus-within):not(:has(option:checked:not([selected])))"
+    form = target(printed, place)
+    assert form.find("input")["value"] == form.find("option", selected=True)["value"] == "1"
+    assert target(printed, f"#conversation-{number}-way-back").text.strip() == "Back to open"
+    assert "Olive: Yes." in target(printed, "#conversations-waiting").text
+
+
 @pytest.mark.parametrize(("verb", "kind"), [("reply", "out"), ("note", "note")])
 def test_a_message_comes_to_the_open_conversation(alpha, begin, act, news, verb, kind):
     number = begin(alpha)
@@ -99,7 +110,7 @@ def test_what_became_of_a_letter_comes_to_the_open_conversation(alpha, inside, b
     reply = act(alpha, number, "reply", "Yes.")
     assert "On its way" in news(alpha).text
     work(alpha)
-    assert "Sent" in target(news(alpha), f"#conversation-{number}-messages").text
+    assert "Written to the outbox" in target(news(alpha), f"#conversation-{number}-messages").text
     with inside(alpha):
         db.session.get(Message, reply).mark_failed("The relay refused it: 550.")
     again = target(news(alpha), f"#conversation-{number}-messages").find("button")

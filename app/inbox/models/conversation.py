@@ -1,4 +1,4 @@
-"""A conversation: what one customer and the organisation have to say to each other about one thing."""
+"""A conversation: what one visitor and the organisation have to say to each other about one thing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Conversation(TenantModel):
     contact_id: Mapped[int] = mapped_column(ForeignKey("contact.id"), index=True)
     subject: Mapped[str]
     preview: Mapped[str] = mapped_column(default="")  # the beginning of the newest message that is no note
-    state: Mapped[str] = mapped_column(default="open")  # open, waiting (for the customer), closed, spam
+    state: Mapped[str] = mapped_column(default="open")  # open, waiting (for the visitor), closed, spam
     assignee_id: Mapped[int | None] = mapped_column(ForeignKey("user.id", ondelete="SET NULL"), index=True)
     submission_id: Mapped[int | None] = mapped_column(unique=True)  # the form that began it
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
@@ -68,7 +68,7 @@ class Conversation(TenantModel):
         cls, contact: Contact, subject: str, text: str, *, submission_id: int | None = None, is_spam: bool = False
     ) -> Conversation:
         """Begin a conversation with what `contact` wrote. Spam goes to its folder, where it rings no bell."""
-        words = one_line(subject)[:SUBJECT_LENGTH] or f"Message from {contact.shown_name}"
+        words = one_line(subject)[:SUBJECT_LENGTH] or _unnamed(contact)
         conversation = cls(
             number=(db.session.scalar(select(func.max(cls.number))) or 0) + 1,
             box_id=Box.main().id,
@@ -84,7 +84,7 @@ class Conversation(TenantModel):
         return conversation
 
     def receive(self, text: str, contact: Contact) -> Message:
-        """Take in what a customer wrote further; a conversation that was waiting or closed is open again."""
+        """Take in what a visitor wrote further; a conversation that was waiting or closed is open again."""
         if self.state != "spam":
             self.state = "open"
         message = self._write("in", text, contact_id=contact.id)
@@ -92,7 +92,7 @@ class Conversation(TenantModel):
         return message
 
     def reply(self, text: str, *, by: User, client_id: str | None = None) -> Message:
-        """Answer the customer by letter, and wait for what they say; a conversation nobody has is taken by who answers.
+        """Answer the visitor by letter, and wait for what they say; a conversation nobody has is taken by who answers.
 
         The same `client_id` again returns the message there is. Raises `Refused` for spam, and where no letter can go.
         """
@@ -130,7 +130,7 @@ class Conversation(TenantModel):
         self._tell(ASSIGNED, by, assignee=assignee, previous=previous)
 
     def close(self, *, by: User) -> None:
-        """Put it away as done; what the customer writes further opens it again."""
+        """Put it away as done; what the visitor writes further opens it again."""
         self._become("closed", CLOSED, by)
 
     def reopen(self, *, by: User) -> None:
@@ -153,6 +153,23 @@ class Conversation(TenantModel):
         messages = list(db.session.scalars(found.order_by(Message.id.desc()).limit(most)))[::-1]
         total = db.session.scalar(select(func.count()).select_from(found.subquery())) or 0
         return messages, total - len(messages)
+
+    @property
+    def has_subject(self) -> bool:
+        """Whether the visitor gave it one: without, it goes by their name or by the first words of what they wrote."""
+        first = select(Message.text).where(Message.conversation_id == self.id).order_by(Message.id).limit(1)
+        words = one_line(db.session.scalar(first) or "")
+        begins = self.subject.endswith("…") and words.startswith(self.subject[:-1])
+        return not (begins or self.subject in (words, _unnamed(self.contact)))
+
+    @property
+    def preview_below_subject(self) -> str:
+        """The preview without what its subject says already."""
+        beginning = self.subject.removesuffix("…")
+        if beginning == self.preview:
+            return ""
+        is_cut = self.subject.endswith("…") and self.preview.startswith(beginning)
+        return "…" + self.preview.removeprefix(beginning) if is_cut else self.preview
 
     @property
     def href(self) -> str:
@@ -189,3 +206,7 @@ class Conversation(TenantModel):
 
     def _tell(self, kind: events.Kind, by: User | None = None, **payload: int | None) -> None:
         events.record(kind, self.id, audience=AUDIENCE, by=by.id if by else None, **payload)
+
+
+def _unnamed(contact: Contact) -> str:
+    return f"Message from {contact.shown_name}"

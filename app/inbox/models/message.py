@@ -60,7 +60,7 @@ LETTER_RETRIED = events.kind(
 
 
 class Message(TenantModel):
-    """What a customer wrote (in), what a member answered (out), or a note among colleagues, which is never sent."""
+    """What a visitor wrote (in), what a member answered (out), or a note among colleagues, which is never sent."""
 
     __tablename__ = "message"
     __table_args__ = (UniqueConstraint("author_id", "client_id"),)
