@@ -80,6 +80,7 @@ def app(config: Config) -> Iterator[Freehold]:
     app = create_app(config)
     app.testing = True
     yield app
+    app.extensions["freehold.live"].end()
     app.extensions["tenancy"].close()
 
 

@@ -173,6 +173,7 @@ class Hub:
         self._houses: dict[str, House] = {}
         self._guard = threading.Lock()
         self._is_running = False
+        self._is_over = threading.Event()
         self.counters = Counters()
 
     def begin(self) -> None:
@@ -183,6 +184,13 @@ class Hub:
             self._is_running = True
         for task in (self._watch, self._listen, self._tell):
             threading.Thread(target=task, name=f"live-{task.__name__}", daemon=True).start()
+
+    def end(self) -> None:
+        """Stop to listen, to watch and to report, and end every stream; the pages come back to whoever is there next."""
+        self._is_over.set()
+        for house in list(self._houses.values()):
+            for stream in list(house.streams):
+                stream.end()
 
     def open(self, session_id: int, person: int, until: datetime, after: Position | None) -> Stream:
         """Open a stream for the current tenant that goes on after that place, or begins anew when it cannot.
@@ -270,7 +278,7 @@ class Hub:
 
     def _watch(self) -> None:
         """Look at the time stamps of all houses, and once at those that have changed."""
-        while True:
+        while not self._is_over.is_set():
             began = time.monotonic()
             for house in list(self._houses.values()):
                 self._cut_silent(house)
@@ -279,7 +287,7 @@ class Hub:
                 if is_new or house.tenant_id not in self._tenancy.registry.serving():
                     house.signature = signature
                     self._ask_look(house)
-            time.sleep(max(0.05, TICK - (time.monotonic() - began)))
+            self._is_over.wait(max(0.05, TICK - (time.monotonic() - began)))
 
     def _cut_silent(self, house: House) -> None:
         """Break the connections of those whose stream is over and who do not read even that."""
@@ -289,14 +297,14 @@ class Hub:
 
     def _listen(self) -> None:
         """Hear the bell; when Valkey is away, the time stamps do without."""
-        while True:
+        while not self._is_over.is_set():
             try:
                 with self._app.app_context():
                     ears = queue.patient_connection()
                 for tenant_id in doorbell.listen(ears):
                     self._hear(tenant_id)
             except (redis.RedisError, OSError):
-                time.sleep(1.0)
+                self._is_over.wait(1.0)
 
     def _hear(self, tenant_id: str | None) -> None:
         house = self._houses.get(tenant_id or "")
@@ -391,12 +399,12 @@ class Hub:
     def _tell(self) -> None:
         """Write the report where health and console read it, while this process lives."""
         file = self._app.config["FREEHOLD"].run / "live.json"
-        while True:
+        while not self._is_over.is_set():
             with suppress(OSError):  # a report that is missing or old is what health looks for
                 fresh = file.with_suffix(".new")
                 fresh.write_text(json.dumps(self.report()))
                 fresh.replace(file)
-            time.sleep(REPORT)
+            self._is_over.wait(REPORT)
 
 
 def readers_of(house: House) -> list[Stream]:
