@@ -82,7 +82,9 @@ class Supervisor:
                 self._tell_where()
                 time.sleep(LOOK)
         finally:
+            self.tell("Ending…")
             self._end_all()
+            self.tell("All ended.")
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._stopping = True
@@ -170,11 +172,9 @@ class Supervisor:
         self.tell(f"  {watched.process.name:<10} ended ({_reason(code)}), again in {watched.pause:.1f} s")
 
     def _end_all(self) -> None:
-        self.tell("Ending…")
         last = [watched for watched in self.watched if watched.process.ends_last]
         self._end([watched for watched in self.watched if watched not in last], GRACE)
         self._end(last, LAST_GRACE)
-        self.tell("All ended.")
 
     def _end(self, group: list[Watched], grace: float) -> None:
         """Ask each to end; after `grace` seconds, end what is left with all that it started."""
