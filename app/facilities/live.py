@@ -283,9 +283,10 @@ class Hub:
             for house in list(self._houses.values()):
                 self._cut_silent(house)
                 signature = self._tenancy.placements.signature(house.tenant_id)
-                is_new = signature is None or signature != house.signature or not signature.is_settled
+                is_new = signature is None or signature != house.signature
                 if is_new or house.tenant_id not in self._tenancy.registry.serving():
-                    house.signature = signature
+                    # One that is too young may hide the next write, so it is looked at again.
+                    house.signature = signature if signature and signature.is_settled else None
                     self._ask_look(house)
             self._is_over.wait(max(0.05, TICK - (time.monotonic() - began)))
 

@@ -171,9 +171,14 @@ class TenantPool(Pool):
             threading.Thread(target=self._keep_house, name="tenant-pool", daemon=True).start()
 
     def _keep_house(self) -> None:
+        """Look after the connections while there are any; the next one opened brings the janitor back."""
         while True:
             time.sleep(TICK_SECONDS)
             self.tidy()
+            with self._guard:
+                if not self._count:
+                    self._janitor_of = None
+                    return
 
     def tidy(self) -> None:
         """Close connections that are idle too long or of an older generation; interrupt leases that are too long."""

@@ -22,9 +22,9 @@ function isBeingRead(room) {
   return room === Number(chat.dataset.room) && chat.dataset.following === "true" && !document.hidden;
 }
 
-async function renew() {
+async function renew(tries = 5) {
   const answer = await fetch(location.href).catch(() => null);
-  if (!answer?.ok) return;
+  if (!answer?.ok) return tries > 1 && setTimeout(renew, 1000, tries - 1);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   chat.querySelector("#chat-rooms").replaceChildren(...page.querySelectorAll("#chat-rooms > li"));
   total();
