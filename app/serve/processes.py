@@ -46,6 +46,5 @@ def environment(config: Config) -> dict[str, str]:
         "PORT": str(config.port),
         "XDG_DATA_HOME": str(config.instance / "front"),
         "XDG_CONFIG_HOME": str(config.instance / "front"),
-        "GOGC": os.environ.get("GOGC", "20"),  # the front, in Go, collects sooner: open streams are many and small
         "PYTHONUNBUFFERED": "1",
     }
