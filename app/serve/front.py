@@ -86,7 +86,13 @@ $sites {
 	handle @streams {
 		reverse_proxy "unix/$live" {
 			flush_interval -1
-			import upstream 250ms
+			lb_try_duration 10s
+			lb_try_interval 250ms
+			transport http {
+				dial_timeout 2s
+				read_buffer 512
+				write_buffer 512
+			}
 		}
 	}
 
