@@ -130,6 +130,22 @@ def signed_in(app: Freehold) -> Callable[[ResolvedTenant], FlaskClient]:
 
 
 @pytest.fixture
+def at(app: Freehold) -> Callable[[ResolvedTenant, Callable[[], Any]], Any]:
+    """Do something in a tenant's context, in a transaction of its own that is committed."""
+
+    def do(tenant: ResolvedTenant, work: Callable[[], Any]) -> Any:
+        def inside() -> Any:
+            with app.app_context(), tenant_context(tenant):
+                found = work()
+                db.session.commit()
+                return found
+
+        return Context().run(inside)
+
+    return do
+
+
+@pytest.fixture
 def work(app: Freehold) -> Callable[[ResolvedTenant], int]:
     """Run a tenant's due jobs, and those that they bring about, in this process; returns how many ran."""
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextvars import Context
 from datetime import timedelta
 from pathlib import Path
 
@@ -47,22 +46,6 @@ def deliver(event):
 @pytest.fixture(autouse=True)
 def _nothing_heard_yet():
     HEARD.clear()
-
-
-@pytest.fixture
-def at(app, in_tenant):
-    """Do something in a tenant's context, in a transaction of its own that is committed."""
-
-    def do(tenant, work):
-        def inside():
-            with app.app_context(), in_tenant(tenant):
-                found = work()
-                db.session.commit()
-                return found
-
-        return Context().run(inside)
-
-    return do
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from contextvars import Context
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,22 +44,6 @@ def new_sweeper(app):
 @pytest.fixture
 def sweeper(new_sweeper):
     return new_sweeper()
-
-
-@pytest.fixture
-def at(app, in_tenant):
-    """Do something in a tenant's context, in a transaction of its own that is committed."""
-
-    def do(tenant, work):
-        def inside():
-            with app.app_context(), in_tenant(tenant):
-                found = work()
-                db.session.commit()
-                return found
-
-        return Context().run(inside)
-
-    return do
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextvars import Context
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -61,22 +60,6 @@ def sent(app):
     jobs.sends_with(brought.extend)
     yield brought
     jobs.sends_with(*before)
-
-
-@pytest.fixture
-def at(app, in_tenant):
-    """Do something in a tenant's context, in a transaction of its own that is committed."""
-
-    def do(tenant, work):
-        def inside():
-            with app.app_context(), in_tenant(tenant):
-                found = work()
-                db.session.commit()
-                return found
-
-        return Context().run(inside)
-
-    return do
 
 
 @pytest.fixture
