@@ -21,7 +21,7 @@ demo: setup ## three organisations with content, served on http://localhost:8000
 
 test: ## the whole suite, in a real browser where there is one
 	@$(PYTHON) deploy/setup.py --dev --browser
-	@$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadfile --no-loadscope-reorder
 
 prove: ## the long proofs, which CI leaves out
 	@$(PYTHON) deploy/setup.py --dev --browser

@@ -11,6 +11,7 @@ import pytest
 import redis
 from sqlalchemy import select
 
+from app.facilities.events import Event
 from app.facilities.sweep import Sweeper
 from app.serve import valkey as valkey_process
 from app.serve.folders import make_folders
@@ -126,3 +127,23 @@ def ledger_rows(app):
 @pytest.fixture
 def notes(tmp_path):
     return tmp_path / "notes"
+
+
+@pytest.fixture
+def envelope_of(app, in_tenant):
+    def seal(tenant, due_id, job="test.write"):
+        with app.app_context(), in_tenant(tenant):
+            return jobs.seal(due.Reserved(due_id, job, 0))
+
+    return lambda *given: Context().run(seal, *given)
+
+
+@pytest.fixture
+def counted(app, in_tenant):
+    """Return how often a job of the tests has left its trace in a tenant's file."""
+
+    def count(tenant):
+        with app.app_context(), in_tenant(tenant):
+            return db.session.query(Event).filter_by(kind="TestCounted").count()
+
+    return lambda tenant: Context().run(count, tenant)

@@ -14,14 +14,17 @@ from types import SimpleNamespace
 
 import pytest
 
+from app import create_app
 from app.content.models import Entry
 from app.serve import front, live, web
 from app.serve.folders import make_folders
 from app.tenancy import db, tenant_context
 from tests.running import free_port, until
 from tests.serve.running import ask_for, connect, get, head_of, running
+from tests.town import copied
 
 MIB = 1 << 20
+ALPHA, BETA = "alpha.localhost", "beta.localhost"
 
 
 @contextmanager
@@ -69,15 +72,33 @@ def fifty_slow_readers(connect, host):
             client.close()
 
 
-@pytest.fixture
-def long_post(app, alpha):
+@pytest.fixture(scope="module")
+def served(furnished_home, tmp_path_factory, config_of):
+    """Run the front before a real web of four threads, and yield the settings."""
+    home = copied(furnished_home, tmp_path_factory.mktemp("served"))
+    config = config_of(home, PORT=str(free_port()), FREEHOLD_WEB_WORKERS="2", FREEHOLD_WEB_THREADS="2")
+    write_long_post(config)
+    with running(config, web, front):
+        yield config
+
+
+def write_long_post(config):
     """Give alpha a page of 900 kB, more than the sockets between take in."""
-    with app.app_context(), tenant_context(alpha):
+    app = create_app(config)
+    tenancy = app.extensions["tenancy"]
+    with app.app_context(), tenant_context(tenancy.registry.by_slug("alpha")):
         entry = Entry.write("post", "Long", slug="long")
         entry.publish()
         entry.html = "<p>" + "word " * 180_000 + "</p>"
         db.session.commit()
-    app.extensions["tenancy"].close()
+    tenancy.close()
+
+
+@pytest.fixture
+def settings(served):
+    """Return the settings when both tenants are answered, whatever the test before has done."""
+    until(lambda: {get(served, host)[0] for host in (ALPHA, BETA)} == {200})
+    return served
 
 
 def to_front(config):
@@ -111,93 +132,66 @@ def unanswered(config, host):
     return len([status for status in answers if status != 200])
 
 
-def test_fifty_slow_clients_of_one_tenant_do_not_stop_another(config, alpha, beta):
-    with running(config, web, front):
-        until(lambda: get(config, beta.primary_host)[0] == 200)
-        with fifty_slow_clients(to_front(config), alpha.primary_host):
-            assert unanswered(config, beta.primary_host) == 0
-            assert unanswered(config, alpha.primary_host) == 0
+def test_fifty_slow_clients_of_one_tenant_do_not_stop_another(settings):
+    with fifty_slow_clients(to_front(settings), ALPHA):
+        assert unanswered(settings, BETA) == 0
+        assert unanswered(settings, ALPHA) == 0
 
 
-def test_without_the_buffers_of_the_front_fifty_slow_clients_stop_others(config, alpha, beta):
+def test_without_the_buffers_of_the_front_fifty_slow_clients_stop_others(config):
     """The guard is taken out: this is what the buffers are for."""
     unbuffered = SimpleNamespace(command=command_without_buffers, is_ready=front.is_ready)
     with running(config, web, unbuffered):
-        until(lambda: get(config, beta.primary_host)[0] == 200)
-        with fifty_slow_clients(to_front(config), alpha.primary_host):
-            assert unanswered(config, beta.primary_host) > 0
+        until(lambda: get(config, BETA)[0] == 200)
+        with fifty_slow_clients(to_front(config), ALPHA):
+            assert unanswered(config, BETA) > 0
 
 
-def test_without_the_front_fifty_slow_clients_stop_others(config, alpha, beta):
-    with running(config, web, front):
-        until(lambda: get(config, beta.primary_host)[0] == 200)
-        with fifty_slow_clients(to_web(config), alpha.primary_host):
-            assert unanswered(config, beta.primary_host) > 0
+def test_without_the_front_fifty_slow_clients_stop_others(settings):
+    with fifty_slow_clients(to_web(settings), ALPHA):
+        assert unanswered(settings, BETA) > 0
 
 
-def test_fifty_slow_readers_of_one_tenant_do_not_stop_another(config, alpha, beta, long_post):
-    with running(config, web, front):
-        until(lambda: get(config, beta.primary_host)[0] == 200)
-        assert len(get(config, alpha.primary_host, "/posts/long")[1]) > 900_000
-        with fifty_slow_readers(to_front(config), alpha.primary_host):
-            assert unanswered(config, beta.primary_host) == 0
+def test_fifty_slow_readers_of_one_tenant_do_not_stop_another(settings):
+    assert len(get(settings, ALPHA, "/posts/long")[1]) > 900_000
+    with fifty_slow_readers(to_front(settings), ALPHA):
+        assert unanswered(settings, BETA) == 0
 
 
-def test_without_the_front_fifty_slow_readers_stop_others(config, alpha, beta, long_post):
+def test_without_the_front_fifty_slow_readers_stop_others(settings):
     """The guard is taken out: the front reads the whole answer, so that web's threads need not wait for the reader."""
-    with running(config, web, front):
-        until(lambda: get(config, beta.primary_host)[0] == 200)
-        with fifty_slow_readers(to_web(config), alpha.primary_host):
-            assert unanswered(config, beta.primary_host) > 0
+    with fifty_slow_readers(to_web(settings), ALPHA):
+        assert unanswered(settings, BETA) > 0
 
 
-def test_the_front_adds_nothing_to_what_a_client_may_claim(config, alpha, beta):
+def test_the_front_adds_nothing_to_what_a_client_may_claim(settings):
     claims = {
-        "X-Forwarded-Host": beta.primary_host,
+        "X-Forwarded-Host": BETA,
         "X-Forwarded-Proto": "https",
         "X-Forwarded-For": "203.0.113.9",
         "X-Forwarded-Prefix": "/elsewhere",
         "X-Real-Ip": "203.0.113.9",
-        "Forwarded": f"host={beta.primary_host};proto=https;for=203.0.113.9",
+        "Forwarded": f"host={BETA};proto=https;for=203.0.113.9",
         "Script_name": "/elsewhere",
         "Path_info": "/sign-in",
     }
-    with running(config, web, front):
-        until(lambda: get(config, alpha.primary_host)[0] == 200)
-        plain, claimed = get(config, alpha.primary_host), get(config, alpha.primary_host, headers=claims)
-        assert claimed == plain
-        assert get(config, "nobody.example", headers={"X-Forwarded-Host": beta.primary_host})[0] == 404
-        # Detail is for this machine: the claim of another address is not believed, nor is one of this.
-        assert b"{" in get(config, alpha.primary_host, "/readyz", claims)[1].split(b'"failing":')[1][:1]
+    plain, claimed = get(settings, ALPHA), get(settings, ALPHA, headers=claims)
+    assert claimed == plain
+    assert get(settings, "nobody.example", headers={"X-Forwarded-Host": BETA})[0] == 404
+    # Detail is for this machine: the claim of another address is not believed, nor is one of this.
+    assert b"{" in get(settings, ALPHA, "/readyz", claims)[1].split(b'"failing":')[1][:1]
 
 
-def test_unknown_hosts_get_the_same_bytes_through_the_front(config):
-    with running(config, web, front):
-        until(lambda: get(config, "nobody.example")[0] == 404)
-        answers = {get(config, host) for host in ("nobody.example", "alpha.localhost.evil", "10.0.0.1", "x" * 60)}
-        assert len(answers) == 1
+def test_unknown_hosts_get_the_same_bytes_through_the_front(settings):
+    answers = {get(settings, host) for host in ("nobody.example", "alpha.localhost.evil", "10.0.0.1", "x" * 60)}
+    assert len(answers) == 1
+    assert answers.pop()[0] == 404
 
 
-def test_two_host_headers_are_refused(config, alpha, beta):
-    with running(config, web, front):
-        until(lambda: get(config, alpha.primary_host)[0] == 200)
-        with socket.create_connection(("127.0.0.1", config.port), timeout=10) as client:
-            client.sendall(
-                f"GET / HTTP/1.1\r\nHost: {alpha.primary_host}\r\nHost: {beta.primary_host}\r\n\r\n".encode()
-            )
-            assert client.recv(100).startswith(b"HTTP/1.1 400 ")
-
-
-def test_static_files_are_kept_for_good_only_when_their_address_says_which(config):
-    with running(config, front):
-        for query, kept in (("?v=abc", "public, max-age=31536000, immutable"), ("", "no-cache")):
-            address = f"http://127.0.0.1:{config.port}/static/base.css{query}"
-            with urllib.request.urlopen(address, timeout=10) as answer:
-                assert answer.headers["Cache-Control"] == kept
-                assert answer.headers["X-Content-Type-Options"] == "nosniff"
-                assert "Server" not in answer.headers
-        for path in ("/static/../pyproject.toml", "/static/%2e%2e/pyproject.toml", "/static/..%2fpyproject.toml"):
-            assert b"[project]" not in get(config, "alpha.localhost", path, timeout=30)[1]
+def test_two_host_headers_are_refused(settings):
+    with socket.create_connection(("127.0.0.1", settings.port), timeout=10) as client:
+        client.sendall(f"GET / HTTP/1.1\r\nHost: {ALPHA}\r\nHost: {BETA}\r\n\r\n".encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_visitors_are_told_when_web_is_away(config):
@@ -304,6 +298,17 @@ def said(config, method, path, body=b"", headers=None, chunked=False):
         return answer.status, json.loads(content)["by"] if content.startswith(b"{") else ""
     finally:
         line.close()
+
+
+def test_static_files_are_kept_for_good_only_when_their_address_says_which(houses):
+    for query, kept in (("?v=abc", "public, max-age=31536000, immutable"), ("", "no-cache")):
+        address = f"http://127.0.0.1:{houses.config.port}/static/base.css{query}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert answer.headers["Cache-Control"] == kept
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert "Server" not in answer.headers
+    for path in ("/static/../pyproject.toml", "/static/%2e%2e/pyproject.toml", "/static/..%2fpyproject.toml"):
+        assert b"[project]" not in get(houses.config, ALPHA, path, timeout=30)[1]
 
 
 @pytest.mark.parametrize(
