@@ -17,7 +17,8 @@ const swap = (how) => htmx.swap({ sourceElement: document.body, ...how });
 
 if (live) {
   connected(false);
-  stream.start();
+  // Not before the page's own scripts listen: what is heard first would be lost on them.
+  document.addEventListener("DOMContentLoaded", () => stream.start(), { once: true });
   window.addEventListener("pageshow", ({ persisted }) => persisted && leave());
 }
 
