@@ -18,7 +18,7 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,8 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.tenancy import TenantModel, Timestamp, current_tenant, db, tenancy, utcnow
-from app.tenancy.database import waiting
+from app.tenancy import TenantModel, Timestamp, current_tenant, db, rotation, tenancy, utcnow
+from app.tenancy.database import Connection, waiting
 from app.tenancy.errors import DiskFull, FreeholdError, QuotaExceeded
 
 CHUNK = 65536  # bytes of plaintext
@@ -300,17 +300,27 @@ def _nonce(count: int, *, last: bool) -> bytes:
     return count.to_bytes(11, "big") + (b"\1" if last else b"\0")
 
 
-def _wrap(tenant: str, name: str, key: bytes) -> bytes:
-    nonce, cipher = secrets.token_bytes(12), AESGCM(tenancy.keys.tenant_subkey(tenant, "files"))
+def _wrap(tenant: str, name: str, key: bytes, version: int | None = None) -> bytes:
+    nonce, cipher = secrets.token_bytes(12), AESGCM(tenancy.keys.tenant_subkey(tenant, "files", version))
     return nonce + cipher.encrypt(nonce, key, f"{tenant}:{name}".encode())
 
 
-def _unwrap(tenant: str, name: str, wrapped: bytes) -> bytes:
-    cipher = AESGCM(tenancy.keys.tenant_subkey(tenant, "files"))
+def _unwrap(tenant: str, name: str, wrapped: bytes, version: int | None = None) -> bytes:
+    cipher = AESGCM(tenancy.keys.tenant_subkey(tenant, "files", version))
     try:
         return cipher.decrypt(wrapped[:12], wrapped[12:], f"{tenant}:{name}".encode())
     except (InvalidTag, ValueError) as error:
         raise StorageDamaged(f"The key of the stored file {name} does not fit.") from error
+
+
+@rotation.rewraps
+def _rewrap(connection: Connection, old: rotation.Holder, new: rotation.Holder) -> None:
+    """Wrap the keys of all stored files for another tenant or version; damaged ones stay as they are."""
+    for name, wrapped in connection.execute("SELECT name, wrapped_key FROM stored_file").fetchall():
+        with suppress(StorageDamaged):
+            key = _unwrap(old[0], name, wrapped, old[1])
+            again = _wrap(new[0], name, key, new[1])
+            connection.execute("UPDATE stored_file SET wrapped_key = ? WHERE name = ?", (again, name))
 
 
 def _move(temporary: Path, target: Path) -> None:

@@ -120,17 +120,24 @@ class Connection(driver.Connection):
 
 
 def connect(
-    path: Path, key: bytes, *, create: bool = False, guarded: bool = False, max_bytes: int | None = None
+    path: Path,
+    key: bytes,
+    *,
+    create: bool = False,
+    guarded: bool = False,
+    max_bytes: int | None = None,
+    journal: str = "WAL",
 ) -> Connection:
     """Open the file at `path` with its raw 32-byte `key`, in autocommit mode.
 
-    A `guarded` connection denies ATTACH, DETACH, VACUUM and changes of key. Raises `driver.DatabaseError` when the key
-    does not fit or the file is damaged, `driver.OperationalError` when it is missing and `create` is false.
+    A `guarded` connection denies ATTACH, DETACH, VACUUM and changes of key. With `journal="DELETE"` nothing of the file
+    stays in a log beside it, as for one that is to be renamed. Raises `driver.DatabaseError` when the key does not fit or
+    the file is damaged, `driver.OperationalError` when it is missing and `create` is false.
     """
-    return waiting.aside(partial(_connect, path, key, create, guarded, max_bytes))
+    return waiting.aside(partial(_connect, path, key, create, guarded, max_bytes, journal))
 
 
-def _connect(path: Path, key: bytes, create: bool, guarded: bool, max_bytes: int | None) -> Connection:
+def _connect(path: Path, key: bytes, create: bool, guarded: bool, max_bytes: int | None, journal: str) -> Connection:
     uri = f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}"
     connection = driver.connect(
         uri,
@@ -143,7 +150,7 @@ def _connect(path: Path, key: bytes, create: bool, guarded: bool, max_bytes: int
     )
     try:
         connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-        for pragma in _pragmas(max_bytes):
+        for pragma in _pragmas(max_bytes, journal):
             connection.execute(f"PRAGMA {pragma}")
         if guarded:
             connection.set_authorizer(_authorize)
@@ -153,9 +160,9 @@ def _connect(path: Path, key: bytes, create: bool, guarded: bool, max_bytes: int
     return connection
 
 
-def _pragmas(max_bytes: int | None) -> Sequence[str]:
+def _pragmas(max_bytes: int | None, journal: str) -> Sequence[str]:
     return (
-        "journal_mode = WAL",
+        f"journal_mode = {journal}",
         "synchronous = FULL",
         "foreign_keys = ON",
         "trusted_schema = OFF",

@@ -155,7 +155,10 @@ def seal(row: due.Reserved) -> Envelope:
 
 
 def refuse_foreign(envelope: object) -> Envelope:
-    """Return `envelope` when we signed it for the tenant it names; raises `EnvelopeRefused` otherwise."""
+    """Return `envelope` when we signed it for the tenant it names; raises `EnvelopeRefused` otherwise.
+
+    One that we signed before the tenant got a new key raises `TenantBusy`: its row waits, and is brought again.
+    """
     if not isinstance(envelope, dict) or set(envelope) != set(FIELDS):
         raise EnvelopeRefused("This is not an envelope of ours.")
     if any(type(envelope[name]) is not kind for name, kind in FIELDS.items()):
@@ -165,7 +168,10 @@ def refuse_foreign(envelope: object) -> Envelope:
         expected = _mac(envelope["tenant"], unsigned)
     except (DatabaseUnreadable, ValueError):
         raise EnvelopeRefused("The envelope names a tenant that has no key, or a number that is none.") from None
-    if not hmac.compare_digest(expected.encode(), envelope["mac"].encode(errors="replace")):
+    mac = envelope["mac"].encode(errors="replace")
+    if not hmac.compare_digest(expected.encode(), mac):
+        if _is_outdated(envelope["tenant"], unsigned, mac):
+            raise TenantBusy(f"Tenant {envelope['tenant']} has a new key; what the old one signed is brought again.")
         raise EnvelopeRefused("The envelope's signature is not that of the tenant it names.")
     return envelope
 
@@ -185,7 +191,7 @@ def perform(envelope: object) -> bool:
 def open_tenant(tenant_id: str) -> ResolvedTenant:
     """Return the tenant when its jobs may run now; raises `TenantSuspended`, `TenantBusy` or `TenantGone`."""
     tenant = tenancy.registry.by_id(tenant_id)
-    if tenant is None or tenant.state in GONE_STATES:
+    if tenant is None or tenant.state in GONE_STATES or tenant.preview_of:
         raise TenantGone(f"Tenant {tenant_id} is closed; its jobs are not run.")
     if tenant.state in HELD_STATES:
         raise HELD_STATES[tenant.state](f"Tenant {tenant.slug} is {tenant.state}; its jobs wait.")
@@ -231,10 +237,15 @@ def _name_of(due_id: int) -> str | None:
     return name
 
 
-def _mac(tenant_id: str, unsigned: Envelope) -> str:
+def _mac(tenant_id: str, unsigned: Envelope, version: int | None = None) -> str:
     """Return HMAC-SHA256 over the canonical JSON of `unsigned`, under the tenant's key for jobs, in hex."""
     text = json.dumps(unsigned, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hmac.new(tenancy.keys.tenant_subkey(tenant_id, "jobs"), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(tenancy.keys.tenant_subkey(tenant_id, "jobs", version), text.encode(), hashlib.sha256).hexdigest()
+
+
+def _is_outdated(tenant_id: str, unsigned: Envelope, mac: bytes) -> bool:
+    older = (_mac(tenant_id, unsigned, version) for version in tenancy.keys.versions(tenant_id))
+    return any(hmac.compare_digest(expected.encode(), mac) for expected in older)
 
 
 # A commit that touched due rows reserves those whose turn it is, in the same transaction, and then brings them to the queue.
