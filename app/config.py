@@ -17,6 +17,10 @@ from urllib.parse import urlsplit
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_BYTES = 107  # Linux keeps a socket's path in 108 bytes, the last one a zero.
 LONGEST_SOCKET_NAME = "mail-in-admin.sock"
+HALF_REBUILT = (
+    "This installation is only half brought back from its copies. Run `freehold backups rebuild` again, with the same "
+    "folder: it goes on where it stopped."
+)
 
 
 class ConfigError(Exception):
@@ -125,6 +129,13 @@ SETTINGS = (
         "32 bytes that wrap every key; instance/master.key when empty. Never inside tenants_data/.",
     ),
     Setting(
+        "FREEHOLD_BACKUPS",
+        "backups",
+        _path,
+        "",
+        "Folder of the copies; backups/ in FREEHOLD_HOME when empty. Better on another disk.",
+    ),
+    Setting(
         "FREEHOLD_SMTP_URL",
         "smtp_url",
         _url("smtp", "smtps"),
@@ -197,6 +208,7 @@ class Config:
     base_domain: str
     redis_url: str
     master_key_file: Path
+    backups: Path
     smtp_url: str
     api_host: str
     mail_in: str
@@ -223,6 +235,8 @@ class Config:
                 raise ConfigError(f"{setting.name}={given!r} cannot be used: {error}.") from None
         if values["master_key_file"] == Path():
             values["master_key_file"] = values["home"] / "instance" / "master.key"
+        if values["backups"] == Path():
+            values["backups"] = values["home"] / "backups"
         config = cls(**values)
         if config.master_key_file.is_relative_to(config.tenants_data):
             raise ConfigError(
@@ -239,6 +253,11 @@ class Config:
     def tenants_data(self) -> Path:
         """Folder of the tenants' files."""
         return self.home / "tenants_data"
+
+    @property
+    def rebuilding(self) -> Path:
+        """Mark of an installation that is only half brought back from its copies; nothing starts on it."""
+        return self.instance / "rebuilding"
 
     @property
     def run(self) -> Path:

@@ -17,6 +17,7 @@ from sqlalchemy.pool import QueuePool
 from werkzeug.local import LocalProxy
 
 from app.config import Config
+from app.tenancy import rebuilding
 from app.tenancy.binding import LEDGER, REGISTRY, TENANT, LedgerModel, RegistryModel, TenantModel, db
 from app.tenancy.context import (
     ResolvedTenant,
@@ -30,11 +31,12 @@ from app.tenancy.errors import CannotStart, DatabaseUnreadable, DiskFull, QuotaE
 from app.tenancy.keys import Keys, load_master_key
 from app.tenancy.ledger import Ledger
 from app.tenancy.lifecycle import Lifecycle
+from app.tenancy.locks import file_lock
 from app.tenancy.placements import Placements
 from app.tenancy.pool import TenantPool
 from app.tenancy.registry import Registry
 from app.tenancy.requests import TenancyMiddleware, refuse
-from app.tenancy.schema import Schema, file_lock, migrate_central
+from app.tenancy.schema import Schema, migrate_central
 
 __all__ = [
     "LedgerModel",
@@ -55,6 +57,7 @@ __all__ = [
 
 DESCRIPTORS_PER_TENANT = 3
 DESCRIPTORS_BESIDE = 256
+DESCRIPTORS_WANTED = 8192  # a restore may open a thousand packs at once
 
 _installations: weakref.WeakSet[Tenancy] = weakref.WeakSet()
 
@@ -68,9 +71,16 @@ class Tenancy:
         _raise_descriptor_limit(config.max_open_tenants)
         self.keys = self._load_keys()
         self.engines: dict[str, Engine] = {key: self._central_engine(key) for key in (REGISTRY, LEDGER)}
-        self.ledger = Ledger(self.engines[LEDGER])
+        self.ledger = Ledger(self.engines[LEDGER], lambda: self._open_central(LEDGER))
         self.registry = Registry(lambda: self._open_central(REGISTRY))
-        self.placements = Placements(config.tenants_data, self.keys, self.ledger, self.registry, self.engines[REGISTRY])
+        self.placements = Placements(
+            config.tenants_data,
+            config.instance / "locks",
+            self.keys,
+            self.ledger,
+            self.registry,
+            self.engines[REGISTRY],
+        )
         self.pool = TenantPool(self.placements.open, self.placements.is_current, config.max_open_tenants)
         self.placements.forget_idle = self.pool.discard
         self.engines[TENANT] = create_engine("sqlite+sqlcipher3://", pool=self.pool, hide_parameters=True)
@@ -93,6 +103,7 @@ class Tenancy:
         for engine in self.engines.values():
             engine.dispose()
         self.registry.close()
+        self.ledger.close()
         self.keys.close()
 
     def _load_keys(self) -> Keys:
@@ -100,7 +111,9 @@ class Tenancy:
         keyring = instance / "keyring.sqlite3"
         instance.mkdir(parents=True, exist_ok=True, mode=0o700)
         with file_lock(instance / "locks" / "start"):
-            found = Keys(load_master_key(self.config.master_key_file, first_start=not keyring.exists()), keyring)
+            rebuilding.refuse_half(self.config)
+            file = self.config.master_key_file
+            found = Keys(load_master_key(file, first_start=not keyring.exists()), keyring, file)
             found.prepare()
             for central in (REGISTRY, LEDGER):
                 found.make(central)
@@ -152,8 +165,9 @@ def _raise_descriptor_limit(max_open_tenants: int) -> None:
             f"This process may open {hard} files and {max_open_tenants} tenants need {needed}. Raise the limit "
             "(`ulimit -n`, or LimitNOFILE= in the systemd unit), or lower FREEHOLD_MAX_OPEN_TENANTS."
         )
-    if soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+    wanted = DESCRIPTORS_WANTED if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_WANTED)
+    if soft < max(needed, wanted):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(needed, wanted), hard))
 
 
 def current_version() -> int:

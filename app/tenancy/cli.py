@@ -78,7 +78,7 @@ def create(
     home = tenancy.config.address(tenant.primary_host)
     link = f"{home}/set-up/{links[0]}" if links else ""
     if as_json:
-        click.echo(json.dumps({**asdict(tenant), "set_up_link": link}))
+        click.echo(json.dumps({**asdict(tenant), "set_up_link": link}, default=str))
         return
     click.echo(f"{tenant.name} answers at {home}")
     if link:
@@ -93,7 +93,7 @@ def list_tenants(state: str | None, as_json: bool) -> None:
     """List the tenants."""
     found = tenancy.registry.tenants(*([state] if state else ()))
     if as_json:
-        click.echo(json.dumps([asdict(tenant) for tenant in found]))
+        click.echo(json.dumps([asdict(tenant) for tenant in found], default=str))
         return
     for tenant in found:
         click.echo(f"{tenant.slug:<24} {tenant.state:<12} {tenant.tier:<11} {tenant.primary_host:<40} {tenant.name}")
@@ -108,7 +108,7 @@ def show(slug: str, as_json: bool) -> None:
     tenant = known(slug)
     facts: dict[str, Any] = {**asdict(tenant), "domains": list(tenant.hosts), "counts": _counts(tenant)}
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps(facts, default=str))
         return
     for name, value in facts.items():
         if name != "hosts":

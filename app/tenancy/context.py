@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from app.tenancy.errors import AlreadyBound, NoTenant, OpenLease
 
@@ -33,6 +34,8 @@ class ResolvedTenant:
     schema: str
     primary_host: str
     hosts: tuple[str, ...]
+    preview_of: str | None = None  # the id of the living tenant that this shows as it was at `preview_at`
+    preview_at: datetime | None = None
 
 
 @dataclass(slots=True, eq=False)

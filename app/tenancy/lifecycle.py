@@ -7,10 +7,12 @@ again, and nobody ever meets a half-made house.
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from sqlalchemy import Connection as EngineConnection
@@ -19,10 +21,10 @@ from sqlalchemy import delete, func, insert, select, update
 from app.tenancy import names
 from app.tenancy.binding import db
 from app.tenancy.context import ResolvedTenant, tenant_context
-from app.tenancy.database import connect, utcnow
+from app.tenancy.database import Connection, connect, utcnow
 from app.tenancy.errors import InvalidName, Refused
+from app.tenancy.locks import file_lock
 from app.tenancy.registry import Domain, Tenant, Tier
-from app.tenancy.schema import file_lock
 
 if TYPE_CHECKING:
     from app.tenancy import Tenancy
@@ -34,12 +36,34 @@ STAMP = "INSERT INTO stamp (id, tenant_id, epoch, version) VALUES (1, ?, ?, 1)"
 _planters: list[Callable[[str], None]] = []
 owner_makers: list[Callable[[str, str, str | None], str | None]] = []
 counts: dict[str, Callable[[], int]] = {}
+settlers: list[Callable[[Connection], None]] = []
 
 
 def plants(planter: Callable[[str], None]) -> None:
     """Have `planter` called with the tenant's name when a tenant is made."""
     if planter not in _planters:
         _planters.append(planter)
+
+
+def settles(settler: Callable[[Connection], None]) -> Callable[[Connection], None]:
+    """Have `settler` called with the file of a tenant that was brought back from the past, before anybody uses it.
+
+    It works by plain SQL, and takes away what must not happen, or hold, a second time.
+    """
+    if settler not in settlers:
+        settlers.append(settler)
+    return settler
+
+
+@settles
+def hold_work(connection: Connection) -> None:
+    """Set aside the work that was waiting at that time: it may have been done since. What comes by the clock goes on."""
+    told = "Held: the organisation was brought back from a copy, and this may have been done since."
+    connection.execute(
+        "UPDATE due SET set_aside_at = ?, error = ? WHERE schedule IS NULL AND set_aside_at IS NULL",
+        (int(time.time() * 1e6), told),
+    )
+    connection.execute("UPDATE due SET holder = '', leased_until = NULL")
 
 
 def makes_owners(maker: Callable[[str, str, str | None], str | None]) -> None:
@@ -67,6 +91,57 @@ class Lifecycle:
 
         Raises `InvalidName` for a name that cannot be given, `Refused` when the slug or a domain is taken.
         """
+
+        def fill(tenant: ResolvedTenant) -> None:
+            self._build(tenant)
+            with tenant_context(tenant):
+                for planter in _planters:
+                    planter(tenant.name)
+                furnish()
+                db.session.commit()
+
+        wishes = {"hidden": hidden, "preview_of": None, "preview_at": None}
+        made = self._make(slug, name, fill, domains=domains, tier=tier, **wishes)
+        self._tenancy.ledger.record("tenant_created", made.id, slug=made.slug)
+        return made
+
+    def adopt(
+        self,
+        slug: str,
+        name: str,
+        fill: Callable[[ResolvedTenant], None],
+        *,
+        tier: str = "",
+        preview_of: str | None = None,
+        preview_at: datetime | None = None,
+    ) -> ResolvedTenant:
+        """Make a tenant whose folder `fill` fills, as from a backup; a preview is hidden, and names whom it shows and when.
+
+        Raises as `create` does, and what `fill` raises; nothing is left behind then.
+        """
+        return self._make(
+            slug, name, fill, tier=tier, hidden=preview_of is not None, preview_of=preview_of, preview_at=preview_at
+        )
+
+    def discard(self, tenant: ResolvedTenant) -> None:
+        """Remove a preview for good: nobody finds it from now on, then its data and its key go.
+
+        Safe to repeat after it was cut short. Raises `Refused` for a tenant that is none.
+        """
+        if tenant.preview_of is None:
+            raise Refused(f"{tenant.slug} is no preview; it is not thrown away.")
+        self._unmake(tenant)
+
+    def _make(
+        self,
+        slug: str,
+        name: str,
+        fill: Callable[[ResolvedTenant], None],
+        *,
+        domains: tuple[str, ...] = (),
+        tier: str,
+        **wishes: Any,
+    ) -> ResolvedTenant:
         slug = names.slug(slug)
         own = f"{slug}.{self._tenancy.config.base_domain}"
         hosts = tuple(dict.fromkeys([*(names.host(domain) for domain in domains), own]))
@@ -74,18 +149,13 @@ class Lifecycle:
             raise InvalidName(f"{self._tenancy.config.platform_host} is the platform's own host; give another domain.")
         # A few locks that many slugs share, so that ten thousand tenants do not leave ten thousand files.
         with file_lock(self._tenancy.config.instance / "locks" / f"create-{crc32(slug.encode()) % LOCKS}"):
-            tenant = self._reserve(slug, name.strip() or slug, hosts, tier, hidden)
+            tenant = self._reserve(slug, name.strip() or slug, hosts, tier, **wishes)
             with self._promised(tenant):
-                self._build(tenant)
-                with tenant_context(tenant):
-                    for planter in _planters:
-                        planter(tenant.name)
-                    furnish()
-                    db.session.commit()
+                self._make_place(tenant)
+                fill(tenant)
             # Making many must not push those in use out of the pool, nor cost more once it is full.
             self._tenancy.pool.discard(tenant.id)
             self._activate(tenant)
-        self._tenancy.ledger.record("tenant_created", tenant.id, slug=slug)
         return self._known(slug)
 
     def suspend(self, slug: str, reason: str) -> None:
@@ -118,14 +188,14 @@ class Lifecycle:
             raise Refused(f"There is no tenant {slug!r}. `freehold tenants list` shows those there are.")
         return tenant
 
-    def _reserve(self, slug: str, name: str, hosts: tuple[str, ...], tier: str, hidden: bool) -> ResolvedTenant:
+    def _reserve(self, slug: str, name: str, hosts: tuple[str, ...], tier: str, **wishes: Any) -> ResolvedTenant:
         with self._tenancy.engines["registry"].begin() as registry:
             existing = registry.execute(select(Tenant.id, Tenant.state).where(Tenant.slug == slug)).first()
             if existing is not None and existing.state != "provisioning":
                 raise Refused(f"The short name {slug!r} is taken; choose another.")
             tenant_id = existing.id if existing else secrets.token_hex(16)
             self._refuse_taken(registry, hosts, tenant_id)
-            wishes = {"name": name, "tier_name": self._tier(registry, tier), "hidden": hidden}
+            wishes = {"name": name, "tier_name": self._tier(registry, tier), **wishes}
             # Asked again after a cut, the newest wishes hold.
             if existing:
                 registry.execute(update(Tenant).where(Tenant.id == tenant_id).values(**wishes))
@@ -156,13 +226,16 @@ class Lifecycle:
         if taken:
             raise Refused(f"The domain {taken[0]} belongs to another tenant.")
 
-    def _build(self, tenant: ResolvedTenant) -> None:
-        """Make key, folder and file, copied from the prepared one. An unfinished file is started anew."""
+    def _make_place(self, tenant: ResolvedTenant) -> None:
+        """Make the tenant's key and an empty folder. What an unfinished creation left is removed."""
         self._tenancy.keys.make(tenant.id)
         folder = self._tenancy.placements.folder(tenant.id)
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("main.sqlite3*"):
             leftover.unlink()
+
+    def _build(self, tenant: ResolvedTenant) -> None:
+        """Make the tenant's file, a copy of the prepared one."""
         key = self._tenancy.keys.database_key(tenant.id)
         with (
             closing(self._tenancy.schema.prepared()) as prepared,
@@ -183,13 +256,14 @@ class Lifecycle:
             raise
 
     def _unmake(self, tenant: ResolvedTenant) -> None:
-        folder = self._tenancy.placements.folder(tenant.id)
-        for leftover in folder.glob("main.sqlite3*"):
-            leftover.unlink()
         with self._tenancy.engines["registry"].begin() as registry:
             registry.execute(delete(Domain).where(Domain.tenant_id == tenant.id))
-            registry.execute(delete(Tenant).where(Tenant.id == tenant.id))
+            registry.execute(update(Tenant).where(Tenant.id == tenant.id).values(state="deleted"))
+        self._tenancy.pool.discard(tenant.id)
+        shutil.rmtree(self._tenancy.placements.folder(tenant.id), ignore_errors=True)
         self._tenancy.keys.destroy(tenant.id)
+        with self._tenancy.engines["registry"].begin() as registry:
+            registry.execute(delete(Tenant).where(Tenant.id == tenant.id))
 
     def _activate(self, tenant: ResolvedTenant) -> None:
         with self._tenancy.engines["registry"].begin() as registry:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from app.tenancy.database import Connection, connect
 from app.tenancy.errors import DatabaseUnreadable, Refused, TenantBusy
 from app.tenancy.keys import Keys
 from app.tenancy.ledger import Ledger
+from app.tenancy.locks import file_lock, file_lock_if_free
 from app.tenancy.registry import Registry, Tenant
 
 BREAKER_SECONDS = 30
@@ -27,6 +30,11 @@ DRAIN_SECONDS = 10
 UNSETTLED_NS = 50_000_000
 
 _ID = re.compile(r"[0-9a-f]{32}")
+
+# The bytes of which every connection to a file in WAL holds a shared lock (https://sqlite.org/lockingv3.html, "os_unix.h").
+_SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510
+_BESIDE = ("-wal", "-shm", "-journal")
+INCOMING = ".incoming"
 
 
 class Signature(NamedTuple):
@@ -42,17 +50,64 @@ class Signature(NamedTuple):
         """When it was written to last, ns since 1970."""
         return max(self.main_at, self.log_at)
 
+    def is_as(self, known: Signature | None) -> bool:
+        """Tell whether nothing was written since the file looked like `known`.
+
+        The last to close a file takes its log away, and writes nothing then.
+        """
+        return known is not None and self[:2] == known[:2] and self[2:] in (known[2:], (0, 0))
+
     @property
     def is_settled(self) -> bool:
         """Whether any further write would show in it: the clock of a disk is coarse."""
         return time.time_ns() - self.newest > UNSETTLED_NS
 
 
+def signature_of(path: str) -> Signature | None:
+    """Return the signature of a database file, None where there is none. An empty log says only that somebody reads."""
+    try:
+        main = os.stat(path)  # noqa: PTH116 (ten thousand of them a second)
+    except OSError:
+        return None
+    try:
+        log = os.stat(path + "-wal")  # noqa: PTH116
+    except OSError:
+        return Signature(main.st_mtime_ns, main.st_size, 0, 0)
+    return Signature(main.st_mtime_ns, main.st_size, log.st_mtime_ns if log.st_size else 0, log.st_size)
+
+
+@dataclass(frozen=True)
+class Drained:
+    """A tenant's file that nobody else has, and that nobody else can have for the while.
+
+    `connection` is exclusive, unguarded, in no transaction and out of WAL; None for a file that cannot be opened.
+    """
+
+    path: Path
+    connection: Connection | None
+
+    @property
+    def incoming(self) -> Path:
+        """Where the file that is to take this one's place is made."""
+        return self.path.with_name(self.path.name + INCOMING)
+
+    def replace(self, incoming: Path) -> None:
+        """Put a finished file in this one's place, all or nothing; what SQLite left beside the old one goes first."""
+        _sync(incoming)
+        for leftover in _BESIDE:
+            self.path.with_name(self.path.name + leftover).unlink(missing_ok=True)
+        incoming.replace(self.path)
+        _sync(self.path.parent)
+
+
 class Placements:
     """The folders and files of the tenants of one installation."""
 
-    def __init__(self, root: Path, keys: Keys, ledger: Ledger, registry: Registry, registry_engine: Engine) -> None:
+    def __init__(
+        self, root: Path, locks: Path, keys: Keys, ledger: Ledger, registry: Registry, registry_engine: Engine
+    ) -> None:
         self._root = root
+        self._locks = locks
         self._keys = keys
         self._ledger = ledger
         self._registry = registry
@@ -72,20 +127,8 @@ class Placements:
         return self.folder(tenant_id) / "main.sqlite3"
 
     def signature(self, tenant_id: str) -> Signature | None:
-        """Return what differs whenever somebody has written to the tenant's file, None where there is none; opens nothing.
-
-        An empty log says only that somebody reads.
-        """
-        path = f"{self._root}/{tenant_id[:2]}/{tenant_id}/main.sqlite3"
-        try:
-            main = os.stat(path)  # noqa: PTH116 (ten thousand of them a second)
-        except OSError:
-            return None
-        try:
-            log = os.stat(path + "-wal")  # noqa: PTH116
-        except OSError:
-            return Signature(main.st_mtime_ns, main.st_size, 0, 0)
-        return Signature(main.st_mtime_ns, main.st_size, log.st_mtime_ns if log.st_size else 0, log.st_size)
+        """Return what differs whenever somebody has written to the tenant's file, None where there is none; opens nothing."""
+        return signature_of(f"{self._root}/{tenant_id[:2]}/{tenant_id}/main.sqlite3")
 
     def open(self, tenant: ResolvedTenant) -> Connection:
         """Open the tenant's file for its pool.
@@ -109,10 +152,13 @@ class Placements:
             raise
         return connection
 
-    def open_file(self, tenant_id: str, *, guarded: bool = True, max_bytes: int | None = None) -> Connection:
-        """Open a tenant's file and check that it is this tenant's; raises `DatabaseUnreadable`, saying why.
+    def open_file(
+        self, tenant_id: str, *, guarded: bool = True, max_bytes: int | None = None, any_age: bool = False
+    ) -> Connection:
+        """Open a tenant's file and check that it is this tenant's, of today; raises `DatabaseUnreadable`, saying why.
 
-        With `guarded=False` the connection is one for upkeep: it may VACUUM and ATTACH.
+        With `guarded=False` the connection is one for upkeep: it may VACUUM and ATTACH. With `any_age` it may be a file
+        that lacks what has been archived already.
         """
         path = self.file(tenant_id)
         self._refuse_links(path)
@@ -126,6 +172,8 @@ class Placements:
             ) from None
         try:
             self._refuse_foreign(connection, tenant_id)
+            if not any_age:
+                self._refuse_older(connection, tenant_id)
         except BaseException:
             connection.close()
             raise
@@ -143,41 +191,89 @@ class Placements:
         return self._registry.placement(key[0]) == ("ready", key[1])
 
     @contextmanager
-    def drained(self, tenant_id: str) -> Iterator[Path]:
-        """Seal the tenant, wait until no process has its file, and yield the file's path, locked against all others.
+    def drained(self, tenant_id: str) -> Iterator[Drained]:
+        """Seal the tenant, wait until no process has its file, and yield it, locked against all others.
 
         Processes see the seal at their next look at the registry (at most 1 s) and close what is idle. Raises `Refused`
-        after 10 s, with the tenant serving again.
+        after 10 s, with the tenant serving again. Whoever is killed inside leaves the seal; `recover` takes it away.
         """
-        self._place(tenant_id, "sealed")
-        try:
-            owner = self._alone(tenant_id)
+        with file_lock(self._mover(tenant_id)):
+            self._place(tenant_id, "sealed")
             try:
-                yield self.file(tenant_id)
+                with self._alone(tenant_id) as drained:
+                    yield drained
             finally:
-                owner.close()
-        finally:
-            self._place(tenant_id, "ready")
+                self._settle(tenant_id)
 
-    def _alone(self, tenant_id: str) -> Connection:
-        deadline = time.monotonic() + DRAIN_SECONDS
+    def recover(self, tenant_id: str) -> bool:
+        """Let a sealed tenant serve again whose mover was killed; returns False while the mover is at work."""
+        with file_lock_if_free(self._mover(tenant_id)) as is_free:
+            if is_free and self._registry.placement(tenant_id) is not None:
+                self._settle(tenant_id)
+        return is_free
+
+    @contextmanager
+    def _alone(self, tenant_id: str) -> Iterator[Drained]:
+        path, deadline = self.file(tenant_id), time.monotonic() + DRAIN_SECONDS
         while True:
             self.forget_idle(tenant_id)
-            connection = self.open_file(tenant_id, guarded=False)
             try:
-                connection.execute("PRAGMA busy_timeout = 100")
-                connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-                # SQLite leaves WAL only for somebody who has the file alone, so this is the proof.
-                connection.execute("PRAGMA journal_mode = DELETE")
-                connection.execute("BEGIN EXCLUSIVE")
-                return connection
+                connection = self._exclusive(tenant_id)
+            except DatabaseUnreadable:
+                with _locked_by_hand(path) as is_alone:
+                    if is_alone:
+                        yield Drained(path, None)
+                        return
             except driver.OperationalError:
-                connection.close()
+                pass  # "database is locked": somebody still has it
+            else:
+                try:
+                    yield Drained(path, connection)
+                finally:
+                    connection.close()
+                return
             if time.monotonic() > deadline:
                 raise Refused(
                     "The tenant's file stayed in use for 10 s. Stop what holds it open (an import, a shell) and try again."
                 )
             time.sleep(0.05)
+
+    def _exclusive(self, tenant_id: str) -> Connection:
+        connection = self.open_file(tenant_id, guarded=False, any_age=True)
+        try:
+            connection.execute("PRAGMA busy_timeout = 100")
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # SQLite leaves WAL only for somebody who has the file alone, so this is the proof.
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("BEGIN EXCLUSIVE")
+            connection.execute("COMMIT")  # the lock stays, in this locking mode
+        except driver.OperationalError:
+            connection.close()
+            raise
+        except driver.DatabaseError as error:
+            connection.close()
+            raise DatabaseUnreadable(f"The file of {tenant_id} is damaged: {error}.") from None
+        return connection
+
+    def _settle(self, tenant_id: str) -> None:
+        """End what a mover began: the half-made file goes, the key is the one that opens the file, the seal is taken away."""
+        path = self.file(tenant_id)
+        for leftover in ("", *_BESIDE):
+            path.with_name(path.name + INCOMING + leftover).unlink(missing_ok=True)
+        self._choose_key(tenant_id)
+        self._place(tenant_id, "ready")
+
+    def _choose_key(self, tenant_id: str) -> None:
+        pending = self._keys.pending(tenant_id)
+        if pending is None:
+            return
+        if _opens(self.file(tenant_id), self._keys.database_key(tenant_id, pending)):
+            self._keys.activate(tenant_id, pending)
+        elif _opens(self.file(tenant_id), self._keys.database_key(tenant_id)):
+            self._keys.drop(tenant_id, pending)
+
+    def _mover(self, tenant_id: str) -> Path:
+        return self._locks / f"move-{tenant_id[:2]}"
 
     def _place(self, tenant_id: str, placement: str) -> None:
         with self._registry_engine.begin() as connection:
@@ -211,3 +307,63 @@ class Placements:
             raise DatabaseUnreadable(f"The file of {tenant_id} carries no stamp: {error}.") from None
         if row is None or row[0] != tenant_id:
             raise DatabaseUnreadable(f"The file in the place of {tenant_id} carries the stamp of {row and row[0]}.")
+
+    def _refuse_older(self, connection: Connection, tenant_id: str) -> None:
+        # Each page is authentic in an older copy of a file too; only what is known outside it tells.
+        archived = self._ledger.archived_up_to(tenant_id)
+        if archived is None:
+            return
+        found = last_event(connection)
+        if found < archived:
+            raise DatabaseUnreadable(
+                f"The file of {tenant_id} is older than its newest copy: it ends with event {found[1]} and the copy with "
+                f"{archived[1]}. Bring the copy back: freehold backups restore SLUG --at latest --replace."
+            )
+
+
+def last_event(connection: Connection) -> tuple[int, int]:
+    """Return where a tenant's file ends: its epoch and the id of its last event, 0 where there is none yet."""
+    epoch: int = connection.execute("SELECT epoch FROM stamp").fetchone()[0]
+    if connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'event'").fetchone() is None:
+        return epoch, 0  # a file from before there were events
+    return epoch, connection.execute("SELECT coalesce(max(id), 0) FROM event").fetchone()[0]
+
+
+def _opens(path: Path, key: bytes) -> bool:
+    """Tell whether the key opens the file; raises `OperationalError` for one that cannot be had right now, which says nothing."""
+    try:
+        connect(path, key).close()
+    except driver.OperationalError:
+        raise
+    except driver.DatabaseError:
+        return False
+    return True
+
+
+@contextmanager
+def _locked_by_hand(path: Path) -> Iterator[bool]:
+    """Hold the lock that keeps every SQLite connection out, for a file that SQLite cannot open; yields whether it is held.
+
+    Nothing else in this process may have the file open: closing it would drop our lock.
+    """
+    if path.is_symlink() or not path.is_file():  # we open no link, and SQLite nothing but a file
+        yield True
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_SIZE, _SHARED_FIRST)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ForeignKey
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.tenancy.binding import RegistryModel
 from app.tenancy.context import ResolvedTenant
-from app.tenancy.database import Connection, Timestamp, utcnow
+from app.tenancy.database import EPOCH, Connection, Timestamp, utcnow
 
 STATES = ("provisioning", "active", "suspended", "archived", "deleted")
 KNOWN_AT_MOST = 20_000
@@ -32,6 +32,8 @@ class Tier(RegistryModel):
     max_users: Mapped[int | None]
     max_bytes: Mapped[int | None]
     max_jobs: Mapped[int] = mapped_column(default=2)  # that may be on their way or running at once: the tenant's share
+    backup_days: Mapped[int] = mapped_column(default=92)  # that a moment is kept at most
+    backup_share: Mapped[int] = mapped_column(default=3)  # times its own size that a tenant's shelf may take
     position: Mapped[int] = mapped_column(default=0)
 
 
@@ -50,6 +52,8 @@ class Tenant(RegistryModel):
     generation: Mapped[int] = mapped_column(default=1)
     schema: Mapped[str] = mapped_column(default="", index=True)
     hidden: Mapped[bool] = mapped_column(default=False)
+    preview_of: Mapped[str | None]  # the id of the living tenant that this shows a past moment of
+    preview_at: Mapped[datetime | None] = mapped_column(Timestamp)
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
     tier: Mapped[Tier] = relationship()
@@ -107,7 +111,7 @@ class OperatorSession(RegistryModel):
 
 _TENANT = """
 SELECT tenant.id, tenant.slug, tenant.name, tenant.state, tenant.reason, tenant.tier_name, tier.max_users, tier.max_bytes,
-       tier.max_jobs, tenant.placement, tenant.generation, tenant.schema
+       tier.max_jobs, tenant.placement, tenant.generation, tenant.schema, tenant.preview_of, tenant.preview_at
 FROM tenant JOIN tier ON tier.name = tenant.tier_name
 """
 
@@ -123,6 +127,7 @@ class Registry:
         self._by_host: dict[str, ResolvedTenant | None] = {}
         self._settings: dict[str, str] | None = None
         self._serving: frozenset[str] | None = None
+        self._keeping: dict[str, tuple[int, int]] | None = None
 
     def resolve(self, host: str) -> ResolvedTenant | None:
         """Return the tenant that answers at exactly `host`, None for an unknown one."""
@@ -152,14 +157,41 @@ class Registry:
         """Return the tenant with this id, None for an unknown one."""
         return self._one("tenant.id = ?", tenant_id)
 
+    def preview_of(self, tenant_id: str) -> ResolvedTenant | None:
+        """Return the preview of a tenant, None when there is none that can be looked at."""
+        return self._one("tenant.state = 'active' AND tenant.preview_of = ?", tenant_id)
+
     def serving(self) -> frozenset[str]:
-        """Return the ids of the tenants that are active and not sealed; the same set while the registry stands still."""
+        """Return the ids of the living tenants that are active and not sealed; the same set while the registry stands still."""
         with self._lock:
             connection = self._current()
             if self._serving is None:
-                rows = connection.execute("SELECT id FROM tenant WHERE state = 'active' AND placement = 'ready'")
+                rows = connection.execute(
+                    "SELECT id FROM tenant WHERE state = 'active' AND placement = 'ready' AND preview_of IS NULL"
+                )
                 self._serving = frozenset(row[0] for row in rows)
             return self._serving
+
+    def keeping(self) -> dict[str, tuple[int, int]]:
+        """Return for each tenant whose data is kept (days, share): for how long, and in how many times its own size.
+
+        Previews are not among them. The same dictionary is returned while the registry stands still.
+        """
+        with self._lock:
+            connection = self._current()
+            if self._keeping is None:
+                rows = connection.execute(
+                    "SELECT id, backup_days, backup_share FROM tenant JOIN tier ON tier.name = tier_name "
+                    "WHERE state IN ('active', 'suspended', 'archived') AND preview_of IS NULL"
+                )
+                self._keeping = {tenant_id: (days, share) for tenant_id, days, share in rows}
+            return self._keeping
+
+    def sealed(self) -> list[str]:
+        """Return the ids of the tenants whose file is being moved, or was when the mover ended."""
+        with self._lock:
+            rows = self._current().execute("SELECT id FROM tenant WHERE placement = 'sealed'")
+            return [row[0] for row in rows]
 
     def hosts(self) -> list[str]:
         """Return every host that a serving tenant answers to, and so may have a certificate, sorted."""
@@ -224,6 +256,7 @@ class Registry:
             self._by_host.clear()
             self._settings = None
             self._serving = None
+            self._keeping = None
             self._seen = seen
         return self._connection
 
@@ -232,7 +265,10 @@ class Registry:
             "SELECT host, is_primary FROM domain WHERE tenant_id = ? ORDER BY is_primary DESC, created_at",
             (row[0],),
         ).fetchall()
-        tenant_id, slug, name, state, reason, tier, max_users, max_bytes, max_jobs, placement, generation, schema = row
+        tenant_id, slug, name, state, reason, tier, max_users, max_bytes, max_jobs, placement, generation, schema = row[
+            :12
+        ]
+        preview_of, preview_at = row[12:]
         return ResolvedTenant(
             id=tenant_id,
             slug=slug,
@@ -242,10 +278,12 @@ class Registry:
             tier=tier,
             max_users=max_users,
             max_bytes=max_bytes,
-            max_jobs=max_jobs,
+            max_jobs=0 if preview_of else max_jobs,  # nothing that a preview shows may happen again
             placement=placement,
             generation=generation,
             schema=schema,
             primary_host=hosts[0][0] if hosts else "",
             hosts=tuple(host for host, _ in hosts),
+            preview_of=preview_of,
+            preview_at=None if preview_at is None else EPOCH + timedelta(microseconds=preview_at),
         )

@@ -6,7 +6,6 @@ tenants never replay history: they are copies of a prepared file.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import subprocess
@@ -30,6 +29,7 @@ from app.tenancy.context import ResolvedTenant
 from app.tenancy.database import Connection, connect, utcnow
 from app.tenancy.errors import Refused, TenantBusy
 from app.tenancy.ledger import Ledger, MigrationRun
+from app.tenancy.locks import file_lock
 from app.tenancy.placements import Placements
 from app.tenancy.registry import Tenant
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 RETRY_SECONDS = 60
+UPGRADES = 2  # that one process has under way at once: after a change of the schema everybody wants one
 
 
 def alembic_config(tree: str, migrations: Path = MIGRATIONS) -> AlembicConfig:
@@ -130,6 +131,7 @@ class Schema:
         self._engines = engines
         self._guard = threading.Lock()
         self._upgrades: dict[str, tuple[float, subprocess.Popen[bytes]]] = {}
+        self._at_work: list[subprocess.Popen[bytes]] = []
         self.head = " ".join(heads("tenant"))
 
     def require_current(self, tenant: ResolvedTenant) -> None:
@@ -143,8 +145,12 @@ class Schema:
         with self._guard:
             began, process = self._upgrades.get(tenant.id, (0.0, None))
             finished = process is None or process.poll() is not None
-            if finished and (process is None or began < time.monotonic() - RETRY_SECONDS):
-                self._upgrades[tenant.id] = (time.monotonic(), self._start_upgrade(tenant))
+            self._at_work = [other for other in self._at_work if other.poll() is None]
+            is_time = process is None or began < time.monotonic() - RETRY_SECONDS
+            if finished and is_time and len(self._at_work) < UPGRADES:
+                begun = self._start_upgrade(tenant)
+                self._upgrades[tenant.id] = (time.monotonic(), begun)
+                self._at_work.append(begun)
         raise TenantBusy(f"{tenant.slug} is being upgraded.")
 
     def _start_upgrade(self, tenant: ResolvedTenant) -> subprocess.Popen[bytes]:
@@ -174,15 +180,22 @@ class Schema:
             return True
 
     def prepared(self) -> Connection:
-        """Return a connection to the prepared file that new tenants are copied from, made if there is none."""
+        """Return a connection to the prepared file that new tenants are copied from.
+
+        It is made when there is none, and made again when it does not open: it holds nothing that could be lost.
+        """
         fingerprint = hashlib.sha256(self.head.encode()).hexdigest()[:16]
         path = self._instance / f"prepared-{fingerprint}.sqlite3"
         key = self._keys.subkey("prepared")
-        if not path.exists():
+        try:
+            return connect(path, key)
+        except driver.DatabaseError:
             with self._locked("prepare"):
-                if not path.exists():
+                try:
+                    return connect(path, key)
+                except driver.DatabaseError:
                     self._prepare(path, key)
-        return connect(path, key)
+                    return connect(path, key)
 
     def _prepare(self, path: Path, key: bytes) -> None:
         unfinished = path.with_suffix(".unfinished")
@@ -193,6 +206,8 @@ class Schema:
             connection.execute("PRAGMA journal_mode = DELETE")
         finally:
             connection.close()
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
         unfinished.rename(path)
 
     def _note(self, tenant: ResolvedTenant, state: str, error: str) -> None:
@@ -224,15 +239,6 @@ class Schema:
     def _locked(self, name: str) -> Iterator[None]:
         with file_lock(self._instance / "locks" / name):
             yield
-
-
-@contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock between processes for the block; waits for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def migrate_central(path: Path, key: bytes, tree: str) -> None:

@@ -56,7 +56,7 @@ def test_a_house_left_half_made_is_completed(sow, app: Freehold, tenancy: Tenanc
     (organisation,) = organisations(1)
     with app.app_context():
         hosts = (f"{organisation.slug}.localhost",)
-        half = tenancy.lifecycle._reserve(organisation.slug, organisation.name, hosts, "", False)
+        half = tenancy.lifecycle._reserve(organisation.slug, organisation.name, hosts, "", hidden=False)
     assert half.state == "provisioning"
     sow(1)
     with app.app_context():

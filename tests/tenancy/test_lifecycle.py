@@ -9,8 +9,8 @@ import time
 import pytest
 from sqlalchemy import text
 
-from app.tenancy import tenant_context
-from app.tenancy.errors import InvalidName, Refused
+from app.tenancy import tenant_context, utcnow
+from app.tenancy.errors import DatabaseUnreadable, InvalidName, Refused
 
 
 def test_a_new_tenant_is_active_with_file_key_and_domains(app, tenancy):
@@ -188,3 +188,91 @@ def test_kill_9_at_a_moment_of_chance_leaves_no_half_made_tenant(home, tenancy, 
 @pytest.mark.prove
 def test_hundreds_of_kills_leave_no_half_made_tenant(home, tenancy, app):
     kill_and_complete(home, tenancy, app, rounds=200)
+
+
+# Adopted from a backup, and a preview thrown away.
+
+
+def filled(tenancy) -> object:
+    """Return what fills a tenant's folder as a restore does: with a finished file."""
+
+    def fill(tenant) -> None:
+        tenancy.lifecycle._build(tenant)
+
+    return fill
+
+
+def test_an_adopted_tenant_is_active_with_the_file_it_was_given(app, tenancy, alpha):
+    with app.app_context():
+        made = tenancy.lifecycle.adopt("gamma", "Gamma Guild", filled(tenancy), tier=alpha.tier)
+    assert (made.state, made.tier, made.preview_of, made.schema) == ("active", alpha.tier, None, tenancy.schema.head)
+    tenancy.placements.open(made).close()
+    assert made.id in tenancy.registry.keeping()
+
+
+def test_a_preview_is_hidden_names_whom_it_shows_and_has_nothing_sent_nor_kept(app, tenancy, alpha):
+    at = utcnow()
+    with app.app_context():
+        made = tenancy.lifecycle.adopt("gamma", "G", filled(tenancy), preview_of=alpha.id, preview_at=at)
+    assert (made.preview_of, made.preview_at, made.max_jobs) == (alpha.id, at, 0)
+    assert made.id not in tenancy.registry.serving()
+    assert made.id not in tenancy.registry.keeping()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+def test_an_adoption_that_fails_leaves_nothing_behind(app, tenancy, alpha, home, error):
+    def fail(tenant) -> None:
+        tenancy.lifecycle._build(tenant)
+        raise error
+
+    with app.app_context(), pytest.raises(error):
+        tenancy.lifecycle.adopt("gamma", "Gamma", fail, preview_of=alpha.id)
+    assert tenancy.registry.by_slug("gamma") is None
+    assert len(list((home / "tenants_data").glob("*/*"))) == 2
+    assert tenancy.registry.resolve("gamma.localhost") is None
+    with app.app_context():
+        assert tenancy.lifecycle.adopt("gamma", "Gamma", filled(tenancy)).state == "active"
+
+
+@pytest.mark.parametrize("how", ["adopt", "create"])
+def test_an_adoption_cut_short_is_completed_by_asking_again_and_the_newest_wishes_hold(app, tenancy, alpha, how):
+    child = os.fork()
+    if not child:
+        with app.app_context():
+            tenancy.lifecycle.adopt("gamma", "G", lambda _: os.kill(os.getpid(), signal.SIGKILL), preview_of=alpha.id)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    half = tenancy.registry.by_slug("gamma")
+    assert half.state == "provisioning"
+    (tenancy.placements.folder(half.id) / "main.sqlite3.incoming").write_bytes(b"half")
+    assert half.preview_of == alpha.id
+    with app.app_context():
+        if how == "adopt":
+            made = tenancy.lifecycle.adopt("gamma", "Gamma", filled(tenancy))
+        else:
+            made = tenancy.lifecycle.create("gamma", "Gamma")
+    assert (made.id, made.name, made.state) == (half.id, "Gamma", "active")
+    assert (made.preview_of, made.preview_at) == (None, None), "it would be thrown away after three days"
+    assert not list(tenancy.placements.folder(made.id).glob("*.incoming"))
+
+
+def test_only_a_preview_is_thrown_away(app, tenancy, alpha):
+    with pytest.raises(Refused, match="is no preview"):
+        tenancy.lifecycle.discard(alpha)
+    tenancy.placements.open(alpha).close()
+
+
+def test_a_discarded_preview_is_gone_with_its_data_and_its_key_also_when_that_was_cut_short(
+    app, tenancy, alpha, monkeypatch
+):
+    with app.app_context():
+        made = tenancy.lifecycle.adopt("gamma", "G", filled(tenancy), preview_of=alpha.id, preview_at=utcnow())
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(tenancy.keys, "destroy", _interrupt)
+        tenancy.lifecycle.discard(made)
+    assert tenancy.registry.resolve("gamma.localhost") is None
+    assert tenancy.registry.by_id(made.id).state == "deleted"
+    tenancy.lifecycle.discard(tenancy.registry.by_id(made.id))
+    assert tenancy.registry.by_id(made.id) is None
+    assert not tenancy.placements.folder(made.id).exists()
+    with pytest.raises(DatabaseUnreadable):
+        tenancy.keys.database_key(made.id)

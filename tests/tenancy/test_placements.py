@@ -1,18 +1,23 @@
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import time_machine
 from sqlalchemy import select, text
 
-from app.tenancy import ResolvedTenant, Tenancy, db, tenant_context
+from app.facilities import events
+from app.facilities.events import Event
+from app.tenancy import ResolvedTenant, Tenancy, db, tenant_context, utcnow
 from app.tenancy.database import connect
 from app.tenancy.errors import DatabaseUnreadable, Refused, TenantBusy
-from app.tenancy.ledger import AuditRow
+from app.tenancy.ledger import AuditRow, TenantBackup
 
 
 def file_of(tenancy: Tenancy, tenant: ResolvedTenant) -> Path:
@@ -51,7 +56,8 @@ def test_swapped_files_are_refused_by_their_stamp_when_keys_are_equal(tenancy, a
     key = tenancy.keys.database_key(alpha.id)
     tenancy.close()
     swap(tenancy, alpha, beta)
-    monkeypatch.setattr(tenancy.keys, "database_key", lambda owner: key)
+    own = tenancy.keys.database_key
+    monkeypatch.setattr(tenancy.keys, "database_key", lambda owner: key if owner == beta.id else own(owner))
     with pytest.raises(DatabaseUnreadable, match=f"carries the stamp of {alpha.id}"):
         tenancy.placements.open_file(beta.id)
     monkeypatch.setattr(tenancy.placements, "_refuse_foreign", lambda connection, tenant_id: None)
@@ -203,9 +209,164 @@ def test_a_rename_under_an_idle_lease_without_drain_loses_commits_and_with_drain
     commit(alpha)
     assert tenancy.pool.idle_count() == 1
     with tenancy.placements.drained(alpha.id) as drained:
-        rename_away(drained, key)
+        rename_away(drained.path, key)
     commit(tenancy.registry.by_slug("alpha"))
     checker = connect(path, key)
     assert checker.execute("SELECT epoch FROM stamp").fetchone()[0] == before + 2
     assert checker.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     checker.close()
+
+
+# The house is emptied also where the file cannot be opened, and whoever was killed in it leaves a tenant that serves.
+
+
+@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "noise", "plain"])
+def test_a_file_that_cannot_be_opened_is_drained_and_replaced_all_the_same(tenancy, alpha, tmp_path, how):
+    path = file_of(tenancy, alpha)
+    tenancy.pool.discard(alpha.id)
+    whole = path.read_bytes()
+    damage(path, how)
+    with tenancy.placements.drained(alpha.id) as drained:
+        assert drained.connection is None
+        drained.incoming.write_bytes(whole)
+        drained.replace(drained.incoming)
+    tenancy.placements.open(tenancy.registry.by_slug("alpha")).close()
+    assert sorted(each.name for each in path.parent.iterdir() if each.is_file()) == ["main.sqlite3"]
+
+
+def test_a_damaged_file_that_somebody_has_open_is_not_drained(tenancy, alpha, monkeypatch):
+    monkeypatch.setattr(import_module("app.tenancy.placements"), "DRAIN_SECONDS", 0.3)
+    path, key = file_of(tenancy, alpha), tenancy.keys.database_key(alpha.id)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", IDLE_PROCESS, str(path), key.hex()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        holder.stdin.write("first\n")
+        holder.stdin.flush()
+        assert holder.stdout.readline() == "committed\n"
+        with path.open("r+b") as file:
+            file.write(os.urandom(4096))
+        with pytest.raises(Refused, match="stayed in use"), tenancy.placements.drained(alpha.id):
+            pytest.fail("drained")
+    finally:
+        holder.stdin.close()
+        holder.wait(10)
+        holder.stdout.close()
+    assert tenancy.registry.by_slug("alpha").placement == "ready"
+
+
+def killed_inside(tenancy: Tenancy, tenant: ResolvedTenant, work) -> None:
+    """Empty a tenant's house in a process of its own that is killed in it."""
+    child = os.fork()
+    if not child:
+        with tenancy.placements.drained(tenant.id) as drained:
+            work(drained)
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+def test_what_a_killed_mover_left_is_put_right(tenancy, alpha):
+    killed_inside(tenancy, alpha, lambda drained: drained.incoming.write_bytes(b"half made"))
+    assert tenancy.registry.sealed() == [alpha.id]
+    assert tenancy.placements.recover(alpha.id)
+    assert tenancy.registry.sealed() == []
+    tenancy.placements.open(tenancy.registry.by_slug("alpha")).close()
+    assert not list(tenancy.placements.folder(alpha.id).glob("*.incoming*"))
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_the_key_of_a_killed_rotation_is_the_one_that_opens_the_file(tenancy, alpha, is_renamed):
+    def rotate(drained) -> None:
+        version = tenancy.keys.make_next(alpha.id)
+        copy = connect(drained.incoming, tenancy.keys.database_key(alpha.id, version), create=True, journal="DELETE")
+        drained.connection.backup(copy)
+        copy.close()
+        if is_renamed:
+            drained.replace(drained.incoming)
+
+    killed_inside(tenancy, alpha, rotate)
+    assert tenancy.keys.pending(alpha.id) == 2
+    tenancy.placements.recover(alpha.id)
+    assert tenancy.keys.pending(alpha.id) is None
+    assert tenancy.keys.version(alpha.id) == (2 if is_renamed else 1)
+    tenancy.placements.open(tenancy.registry.by_slug("alpha")).close()
+
+
+def test_a_mover_at_work_is_left_alone(tenancy, alpha):
+    with tenancy.placements.drained(alpha.id):
+        assert not tenancy.placements.recover(alpha.id)
+        assert tenancy.registry.sealed() == [alpha.id]
+
+
+def test_nobody_who_is_gone_is_recovered(tenancy):
+    assert tenancy.placements.recover("a" * 32)
+
+
+# The watermark: a file that is older than its newest copy.
+
+
+def note_copy(app, tenancy: Tenancy, tenant: ResolvedTenant, *, further: int = 0, life: int = 0) -> None:
+    """Note in the ledger that the file was copied as it is now, or as it will be in `further` events or lives."""
+    file = tenancy.placements.open_file(tenant.id, any_age=True)
+    epoch, event_id = file.execute("SELECT epoch, (SELECT coalesce(max(id), 0) FROM event) FROM stamp").fetchone()
+    file.close()
+    with app.app_context():
+        db.session.merge(
+            TenantBackup(tenant_id=tenant.id, seq=1, at=utcnow(), epoch=epoch + life, event_id=event_id + further)
+        )
+        db.session.commit()
+
+
+@pytest.mark.parametrize(
+    ("further", "life", "is_served"), [(0, 0, True), (1, 0, False), (0, 1, False), (5, -1, True), (-1, 0, True)]
+)
+def test_only_a_file_that_is_no_older_than_its_newest_copy_is_opened(app, tenancy, alpha, further, life, is_served):
+    note_copy(app, tenancy, alpha, further=further, life=life)
+    if is_served:
+        tenancy.placements.open_file(alpha.id).close()
+        return
+    with pytest.raises(DatabaseUnreadable, match="older than its newest copy"):
+        tenancy.placements.open_file(alpha.id)
+    tenancy.placements.open_file(alpha.id, any_age=True).close()
+
+
+def test_an_older_file_put_back_by_hand_is_not_served_and_the_way_out_that_is_told_works(
+    app, tenancy, alpha, beta, client_for, runner, at, monkeypatch
+):
+    def line() -> None:
+        db.session.add(Event(kind="LinePosted", subject="line:1", audience="members"))
+
+    path = file_of(tenancy, alpha)
+    at(alpha, line)
+    tenancy.pool.discard(alpha.id)
+    older = path.read_bytes()
+    at(alpha, line)
+    assert runner("backups", "run", "alpha").exit_code == 0
+    note_copy(app, tenancy, alpha)
+    tenancy.pool.discard(alpha.id)
+    path.write_bytes(older)
+
+    assert client_for(alpha).get("/").status_code == 503
+    assert client_for(beta).get("/").status_code == 200
+    (told,) = ledger_rows(app, tenancy, "database_unreadable")
+    assert told.tenant_id == alpha.id
+    way = told.detail["why"].partition("Bring the copy back: freehold ")[2].rstrip(".").replace("SLUG", "alpha").split()
+    assert way[:2] == ["backups", "restore"]
+    assert runner(*way, "--yes").exit_code == 0
+    monkeypatch.setattr(import_module("app.tenancy.placements"), "BREAKER_SECONDS", 0)
+    assert client_for(alpha).get("/").status_code == 200
+    file = tenancy.placements.open_file(alpha.id)
+    assert file.execute("SELECT count(*) FROM event WHERE subject = 'line:1'").fetchone() == (2,)
+    file.close()
+
+
+def test_thirty_quiet_days_leave_a_file_that_is_served(app, tenancy, alpha, at):
+    """What is forgotten of the log leaves its newest row, by which the file is known to be of today."""
+    at(alpha, lambda: db.session.add(Event(kind="LinePosted", subject="line:1", audience="members")))
+    note_copy(app, tenancy, alpha)
+    with time_machine.travel(utcnow() + timedelta(days=90)):
+        at(alpha, events.retire)
+    tenancy.placements.open_file(alpha.id).close()
