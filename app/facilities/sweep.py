@@ -31,7 +31,8 @@ from app.tenancy.placements import Signature
 log = structlog.get_logger(__name__)
 
 TICK = 1.0  # seconds
-LOOKING_SHARE = 20  # a look at all time stamps is followed by twenty times its length without one
+LOOKING_SHARE = 60  # a long look at all time stamps is followed by sixty times its length without one
+SHORT_LOOK = 0.005  # seconds
 AT_ONCE = 0.5  # seconds of opening files in one tick; the rest waits for the next
 LEAP = 30.0  # seconds by which the clock of the day may move against the one that only runs
 AGAIN_AFTER = 5.0  # seconds until a tenant whose file cannot be opened is looked at again
@@ -116,13 +117,19 @@ class Sweeper:
         )
         if monotonic >= self._look_again_at:
             self._changed = {each: None for each in serving if self._has_changed(each)}
-            self._look_again_at = time.monotonic() + LOOKING_SHARE * (time.monotonic() - monotonic)
+            took = time.monotonic() - monotonic
+            self._look_again_at = time.monotonic() + (LOOKING_SHARE * took if took > SHORT_LOOK else 0.0)
         wanted = dict.fromkeys((*come, *self._changed))
         return [each for each in wanted if self._failed.get(each, 0.0) <= monotonic]
 
     def _has_changed(self, tenant_id: str) -> bool:
         signature = self._tenancy.placements.signature(tenant_id)
-        return signature is not None and self._seen.get(tenant_id) != signature
+        return signature is not None and not signature.is_as(self._seen.get(tenant_id))
+
+    def has_moved(self, tenant_id: str, before: Signature, after: Signature) -> None:
+        """Take a file that was looked into as `before` for one looked into as it is now: a copy was made, and nothing written."""
+        if self._seen.get(tenant_id) == before:
+            self._seen[tenant_id] = after
 
     def _look(self, tenant_id: str, lost: frozenset[int]) -> None:
         try:

@@ -17,7 +17,7 @@ from sqlalchemy import func, or_, select
 
 from app.facilities import queue
 from app.tenancy import db, utcnow
-from app.tenancy.ledger import TenantDue
+from app.tenancy.ledger import TenantBackup, TenantDue
 from app.tenancy.registry import Tenant
 
 FRESH = 10.0  # seconds; an older report is that of a process which is gone
@@ -93,10 +93,10 @@ def live_answers() -> bool:
     return True
 
 
-def archivist_silence() -> float | None:
-    """Return the seconds since the archivist's last tick, None when it has never run."""
+def silence_of(duty: str) -> float | None:
+    """Return the seconds since the archivist last went about its sweeps ("archivist") or its copies; None when it never did."""
     try:
-        return time.time() - (current_app.config["FREEHOLD"].run / "archivist.beat").stat().st_mtime
+        return time.time() - (current_app.config["FREEHOLD"].run / f"{duty}.beat").stat().st_mtime
     except OSError:
         return None
 
@@ -105,6 +105,14 @@ def oldest_wait() -> tuple[int, float]:
     """Return how many jobs wait whose time has come, and how many seconds the oldest has."""
     waiting, oldest = db.session.execute(select(func.sum(TenantDue.waiting), func.min(TenantDue.oldest_at))).one()
     return waiting or 0, _seconds_since(oldest)
+
+
+def late_copies() -> tuple[int, str]:
+    """Return how many tenants' copies are late, and why the one is that has waited longest."""
+    late = TenantBackup.late_since.is_not(None)
+    count = db.session.scalar(select(func.count()).select_from(TenantBackup).where(late)) or 0
+    why = select(TenantBackup.error).where(late).order_by(TenantBackup.late_since).limit(1)
+    return count, (db.session.scalar(why) or "") if count else ""
 
 
 def _by_tenant(streams: dict[str, int]) -> list[TenantActivity]:

@@ -85,12 +85,23 @@ def _worker() -> str | None:
 
 
 def _archivist() -> str | None:
-    silence = activity.archivist_silence()
+    silence = activity.silence_of("archivist")
     if silence is None or silence > LONGEST_SILENCE:
         return (
             "The archivist gives no sign of life, so lost jobs are not found. Start it with `freehold run archivist`."
         )
     return None
+
+
+def _copies() -> str | None:
+    silence = activity.silence_of("copies")
+    if silence is None or silence > LONGEST_SILENCE:
+        return "No copies are being made. Start the archivist with `freehold run archivist`."
+    try:
+        late, why = activity.late_copies()
+    except SQLAlchemyError:
+        return None  # the line about the ledger says it
+    return f"The copies of {late} tenants are late. {why}".strip() if late else None
 
 
 def _jobs() -> str | None:
@@ -123,6 +134,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "valkey": _valkey,
     "worker": _worker,
     "archivist": _archivist,
+    "copies": _copies,
     "jobs": _jobs,
     "live": _live,
     "migrations": _migrations,

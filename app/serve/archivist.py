@@ -1,4 +1,4 @@
-"""Archivist: sweeps for what is due, and keeps the list of hosts. Backups will join here."""
+"""Archivist: sweeps for what is due, keeps copies of every tenant, proves them, and keeps the list of hosts."""
 
 from __future__ import annotations
 

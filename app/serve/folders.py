@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from app.config import Config
+from app.config import HALF_REBUILT, Config
 
 
 class CannotServe(Exception):
@@ -14,7 +14,12 @@ class CannotServe(Exception):
 
 
 def make_folders(config: Config) -> None:
-    """Make the folders of the processes, each 0700; raises `CannotServe` when another user has the sockets' folder."""
+    """Make the folders of the processes, each 0700; raises `CannotServe` when another user has the sockets' folder.
+
+    So it does while the installation is only half brought back from its copies.
+    """
+    if config.rebuilding.exists():
+        raise CannotServe(HALF_REBUILT)
     for folder in (config.instance, config.instance / "valkey", config.instance / "front", config.run):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _assert_private(config.run)

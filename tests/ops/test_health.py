@@ -10,12 +10,13 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import insert
 
 from app.ops import health
 from app.serve import valkey
 from app.serve.folders import make_folders
 from app.tenancy import db, utcnow
-from app.tenancy.ledger import TenantDue
+from app.tenancy.ledger import TenantBackup, TenantDue
 from app.tenancy.registry import Tenant
 from tests.running import until
 
@@ -45,7 +46,8 @@ def listener(config, stack):
     listener = stack.enter_context(socket.socket(socket.AF_UNIX))
     listener.bind(str(config.run / "live.sock"))
     listener.listen()
-    (config.run / "archivist.beat").touch()
+    for duty in ("archivist", "copies"):
+        (config.run / f"{duty}.beat").touch()
     (config.run / "live.json").write_text(json.dumps({"at": time.time(), "streams": 3, "by_tenant": {}, "rings": 7}))
     return listener
 
@@ -126,6 +128,19 @@ def test_without_a_worker_it_is_not_ready(config, monitor):
 def test_without_an_archivist_it_is_not_ready(config, monitor, otherwise_well):
     (config.run / "archivist.beat").unlink()
     assert "freehold run archivist" in monitor("/readyz").json["failing"]["archivist"]
+
+
+def test_without_copies_it_is_not_ready(config, monitor, otherwise_well):
+    (config.run / "copies.beat").unlink()
+    assert "No copies are being made" in monitor("/readyz").json["failing"]["copies"]
+
+
+def test_late_copies_are_told_with_the_reason(tenancy, alpha, monitor, otherwise_well):
+    with tenancy.engines["ledger"].begin() as ledger:
+        row = {"tenant_id": alpha.id, "seq": 1, "at": utcnow(), "interval": 8.0, "kept_bytes": 0, "moments": 1}
+        late = {"late_since": utcnow(), "error": "Is its disk mounted?"}
+        ledger.execute(insert(TenantBackup).values(**row, **late))
+    assert monitor("/readyz").json["failing"]["copies"] == "The copies of 1 tenants are late. Is its disk mounted?"
 
 
 def test_without_live_it_is_not_ready(config, monitor, otherwise_well):
