@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Flask
 
-from app.chat import desk, handlers, lines_desk, live, policy, unread
+from app.backups.returns import register
+from app.chat import desk, handlers, lines_desk, live, policy, returns, unread
 from app.chat.models import Line, Room
 from app.chat.planting import plant
 from app.content import tells_news
@@ -17,5 +18,6 @@ def init_app(app: Flask) -> None:
     """Open the rooms."""
     app.register_blueprint(desk.blueprint)
     plants(plant)
+    register(returns.ROOM)
     tells_news(unread.card)
     counts.update(rooms=Room.count, lines=Line.count)

@@ -6,7 +6,8 @@ from functools import partial
 
 from flask import Flask
 
-from app.content import contact, desk, files, frame, home, imports_desk, jobs, keeping, menu_desk, site
+from app.backups.returns import register
+from app.content import contact, desk, files, frame, home, imports_desk, jobs, keeping, menu_desk, returns, site
 from app.content.home import Card, tells_news
 from app.content.models import Entry, Submission, find_submission
 from app.content.planting import plant
@@ -36,6 +37,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(desk.blueprint)
     app.register_blueprint(site.blueprint)
     plants(plant)
+    register(returns.PAGE)
     counts.update(
         pages=partial(Entry.count, "page"),
         posts=partial(Entry.count, "post"),

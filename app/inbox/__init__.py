@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flask import Flask
 
+from app.backups.returns import register
 from app.content import tells_news
-from app.inbox import desk, folders, handlers, jobs, live
+from app.inbox import desk, folders, handlers, jobs, live, returns
 from app.inbox.models import Box, Contact, Conversation, Message
 from app.inbox.planting import plant
 from app.inbox.policy import find_conversation
@@ -29,5 +30,6 @@ def init_app(app: Flask) -> None:
     """Open the inbox on the desk."""
     app.register_blueprint(desk.blueprint)
     plants(plant)
+    register(returns.CONVERSATION)
     tells_news(folders.card)
     counts.update(conversations=Conversation.count, messages=Message.count)
