@@ -5,16 +5,19 @@ from __future__ import annotations
 from flask import Flask
 from flask_login import current_user, login_required
 
-from app.accounts import csrf, live, notices, visits
+from app.accounts import csrf, live, notices, previews, visits
 from app.accounts.cli import cli
 from app.accounts.models import Session, SetUpLink, User
 from app.accounts.notices import flash
 from app.accounts.passwords import hash_password
 from app.accounts.policy import ask_to_sign_in, is_local, member_required, owner_required
-from app.accounts.views import blueprint
-from app.tenancy.lifecycle import counts, makes_owners
+from app.accounts.previews import LookLink, is_preview
+from app.accounts.views import blueprint, greets
+from app.tenancy.database import Connection
+from app.tenancy.lifecycle import counts, makes_owners, settles
 
 __all__ = [
+    "LookLink",
     "Session",
     "SetUpLink",
     "User",
@@ -23,9 +26,11 @@ __all__ = [
     "create_owner",
     "current_user",
     "flash",
+    "greets",
     "hash_password",
     "init_app",
     "is_local",
+    "is_preview",
     "login_required",
     "member_required",
     "owner_required",
@@ -37,6 +42,7 @@ def init_app(app: Flask) -> None:
     visits.finders["tenant"] = Session.find
     visits.init_app(app)
     csrf.init_app(app)
+    previews.init_app(app)
     notices.init_app(app)
     app.login_manager.unauthorized_handler(ask_to_sign_in)  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
@@ -54,3 +60,10 @@ def create_owner(email: str, name: str = "", password: str | None = None) -> str
         User.join(email, name, role="owner", hashed=hash_password(password))
         return None
     return SetUpLink.issue(User.join(email, name, role="owner"))
+
+
+@settles
+def end_sessions(connection: Connection) -> None:
+    """Let nobody be signed in by what a copy holds: a session may have been ended since, and a link used."""
+    connection.execute("DELETE FROM session")
+    connection.execute("DELETE FROM set_up_link")

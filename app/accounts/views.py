@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from flask import Blueprint, abort, make_response, redirect, render_template, request
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from app.accounts import cookies, throttle
+from app.accounts import cookies, previews, throttle
 from app.accounts.forms import NewPasswordForm, SignInForm
 from app.accounts.models import SetUpLink, User
 from app.accounts.notices import flash
 from app.accounts.passwords import hash_password
 from app.accounts.policy import is_local
+from app.accounts.previews import LookLink
 from app.accounts.visits import house, server_session
 from app.facilities import settings
-from app.tenancy import db
+from app.tenancy import current_tenant, db, tenancy
 
 blueprint = Blueprint("accounts", __name__)
 
 UNKNOWN = "That address and password do not belong together. Please try once more."
+
+# What modules have to say to a person who signs in; each may flash a line.
+_greetings: list[Callable[[User], None]] = []
+
+
+def greets(greeting: Callable[[User], None]) -> None:
+    """Have `greeting(user)` called when a person signs in, before their session is opened."""
+    if greeting not in _greetings:
+        _greetings.append(greeting)
 
 
 @blueprint.after_request
@@ -49,7 +60,7 @@ def signing_in() -> Response:
     if wait:
         return too_many(form, wait)
     user = User.authenticate(form.email.data, form.password.data)
-    if user is None:
+    if user is None or not previews.may_enter(user):
         form.form_errors.append(UNKNOWN)
         return sign_in_page(form, 422)
     throttle.forgive(house(), form.email.data)
@@ -86,8 +97,28 @@ def set_up(token: str) -> Response:
     return welcome(link.use(hashed, form.name.data), "")
 
 
+@blueprint.route("/look/<token>", methods=["GET", "POST"])
+def look(token: str) -> Response:
+    """Let the holder of a one-time link into a preview. Reading the page spends nothing, so that no program does."""
+    if not previews.is_preview():
+        abort(404)
+    if current_user.is_authenticated:
+        return redirect("/desk/", 303)
+    link = LookLink.find(token)
+    if link is None:
+        return make_response(render_template("accounts/look_gone.html"), 404)
+    if request.method != "POST":
+        return make_response(render_template("accounts/look.html"))
+    response = welcome(link.use(), "")
+    here = current_tenant()
+    tenancy.ledger.record("preview_looked_at", here.preview_of or "", other=here.id, actor=link.actor)
+    return response
+
+
 def welcome(user: User, target: str) -> Response:
     """Sign a person in and lead them to where they wanted to go."""
+    for greet in _greetings:
+        greet(user)
     lifetime = timedelta(hours=settings.number("session_hours"))
     token = user.sign_in(lifetime, request.user_agent.string)
     db.session.commit()

@@ -15,7 +15,8 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from app.accounts import User, flash, owner_required
+from app.accounts import User, flash, is_preview, owner_required
+from app.backups.standing import standing
 from app.branding.example import drawn
 from app.branding.forms import SettingsForm
 from app.branding.logo import prepared
@@ -121,5 +122,6 @@ def settings_page(form: SettingsForm, status: int = 200) -> Response:
         plan=tier.label if tier else tenant.tier,
         people=User.count(),
         stored=storage.used_bytes(),
+        standing=None if is_preview() else standing(tenant.id),
     )
     return make_response(page, status)

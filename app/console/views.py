@@ -16,7 +16,7 @@ from app.accounts import ask_to_sign_in, cookies, create_owner, flash, is_local,
 from app.accounts.forms import Form, SignInForm
 from app.accounts.views import UNKNOWN, too_many
 from app.accounts.visits import server_session
-from app.console import operators, tenants
+from app.console import backups, operators, tenants
 from app.console.forms import SettingsForm, SuspensionForm, TenantForm, TierForm
 from app.facilities import settings
 from app.facilities.pagination import paginate
@@ -90,7 +90,7 @@ def overview() -> Response:
     """What needs a look, then how many there are and who came last."""
     return page(
         "console/overview.html",
-        problems=tenants.problems(),
+        problems=[*tenants.problems(), *backups.problems()][: tenants.MOST_PROBLEMS],
         counts=tenants.counts(),
         newest=tenants.newest(5),
     )
@@ -214,6 +214,7 @@ def tenant_page(row: Tenant, form: Form, status: int = 200) -> Response:
         waits=tenants.waits(row),
         form=form,
         address=address(main_host(row)),
+        **backups.panel(row),
     )
 
 

@@ -11,6 +11,7 @@ from werkzeug.wrappers import Response
 from wtforms import EmailField, StringField, TextAreaField, ValidationError
 from wtforms.validators import DataRequired, Length
 
+from app.accounts import is_preview
 from app.accounts.addresses import normal_address
 from app.accounts.cookies import sign
 from app.accounts.csrf import FIELD
@@ -31,6 +32,7 @@ FRESH_FOR = 3600  # seconds for which a browser may show the form again without 
 NO_ROOM = (
     "There is no room left here for new messages, so this one was not sent. Please keep a copy, and try again later."
 )
+CLOSED = "This is a preview of the past: nothing is sent from here, so this message was not either."
 TOO_LONG = f"Please use {TEXT_LENGTH:,} characters at most, and send the rest in a second message."
 NO_ADDRESS = "No answer can reach this address. Please look at it again: it should look like name@example.org."
 
@@ -80,6 +82,8 @@ def contact() -> Response:
 def send() -> Response:
     """Take what a visitor wrote. Whatever is in the way, the words come back with the answer."""
     form = ContactForm(request.form)
+    if is_preview():
+        return _again(form, 403, CLOSED)
     if not form.validate():
         return _again(form, 422)
     try:
