@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from app.config import CHECKOUT, Config
-from bench import facts, live, load, report, rows
+from bench import archive, facts, live, load, report, rows
 from bench.bench import FEW, Bench
 
 
@@ -50,6 +50,7 @@ def main(tenants: int, rounds: int, seconds: int, streams: int) -> None:
         measured = [*rows.rendered(bench), *rows.cached(bench), *rows.behind_the_front(bench)]
         found += [*facts.hit_share(bench, measured), *facts.held(bench, measured), *facts.cold_open(bench)]
         found += live.measured(live.Plan(config, min(tenants, live.HOUSES), streams), bench.folder)
+        found += archive.measured(archive.Plan(config, tenants, large=archive.is_large()), bench.folder)
     report.show(measured, found)
     report.save(machine(bench), measured, found)
 

@@ -72,7 +72,12 @@ def children(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """Read the user and system time (s) a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return task_seconds(Path(f"/proc/{pid}"))
+
+
+def task_seconds(place: Path) -> float:
+    """Read the user and system time (s) of the process or thread that has this folder in /proc."""
+    fields = (place / "stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
@@ -127,6 +132,7 @@ def environment(config: Config) -> dict[str, str]:
     return {
         **os.environ,
         "FREEHOLD_HOME": str(config.home),
+        "FREEHOLD_BACKUPS": str(config.backups),
         "FREEHOLD_PAGE_CACHE_BYTES": str(config.page_cache_bytes),
         "FREEHOLD_LOG_LEVEL": config.log_level,
     }
