@@ -156,10 +156,7 @@ class Still:
     reader: Connection
     writer: Connection
     version: int  # of the data, as the writer saw it
-    since: float  # monotonic seconds
-    before: Signature | None = (
-        None  # of the file before its log was brought into it, None when somebody wrote just then
-    )
+    before: Signature | None = None  # of the file before its log was brought in; None for one just written
     patience: float | None = None  # seconds that it may stand still, where that keeps writers out
 
     def now(self, path: Path) -> tuple[Signature | None, bool]:
@@ -167,8 +164,11 @@ class Still:
 
         Asked when the clock of the disk has moved on, so that any later write shows in the signature.
         """
-        time.sleep(max(0.0, self.since + COARSE - time.monotonic()))
         signature = signature_of(str(path))
+        young = signature.newest / 1e9 + COARSE - time.time() if signature else 0.0
+        if young > 0:
+            time.sleep(min(young, COARSE))
+            signature = signature_of(str(path))
         return signature, _version(self.writer) == self.version
 
 
@@ -289,7 +289,7 @@ def _hold_log(path: Path, writer: Connection, reader: Connection) -> Still:
     finally:
         writer.execute("ROLLBACK")
     held = time.monotonic() - began
-    return Still(at, pages, held, reader, writer, version, began, before if version == start else None)
+    return Still(at, pages, held, reader, writer, version, before if version == start else None)
 
 
 def _hold_file(stack: ExitStack, writer: Connection, reader: Connection) -> Still:
@@ -298,16 +298,15 @@ def _hold_file(stack: ExitStack, writer: Connection, reader: Connection) -> Stil
         writer.execute("BEGIN IMMEDIATE")
     except driver.OperationalError:
         raise InUse("The file is being written to without a pause.") from None
-    began = time.monotonic()
     stack.callback(writer.execute, "ROLLBACK")
     reader.execute("BEGIN")
     pages = reader.execute("PRAGMA page_count").fetchone()[0]
-    return Still(time.time(), pages, 0.0, reader, writer, _version(writer), began, patience=HELD_PATIENCE)
+    return Still(time.time(), pages, 0.0, reader, writer, _version(writer), patience=HELD_PATIENCE)
 
 
 def _drained(connection: Connection) -> Still:
     pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    return Still(time.time(), pages, 0.0, connection, connection, _version(connection), time.monotonic())
+    return Still(time.time(), pages, 0.0, connection, connection, _version(connection))
 
 
 def _bring_log(connection: Connection) -> bool:

@@ -148,10 +148,13 @@ def restore_replacing(
         try:
             with _roomy(folder):
                 shelf, epoch = shelf_of(tenancy, tenant.id), _next_epoch(tenancy, tenant)
+                version = tenancy.keys.version(tenant.id)
                 _make(tenancy, shelf, moment, made, tenant, epoch, progress)
             progress(PLACING, 0, 1)
             keeper.copy_before(tenant.id)
             with tenancy.placements.drained(tenant.id) as drained:
+                if tenancy.keys.version(tenant.id) != version:
+                    raise Refused(f"{tenant.slug} got a new key meanwhile. Please try again.")
                 kept = keeper.copy_before(tenant.id, drained)
                 if kept is None:
                     _keep_damaged(drained.path)
@@ -169,7 +172,10 @@ def _keep_damaged(path: Path) -> None:
     damaged = path.with_name(f"{path.name}.damaged")
     if damaged.is_dir() and not damaged.is_symlink():
         shutil.rmtree(damaged)
-    if os.path.lexists(path):
+    damaged.unlink(missing_ok=True)
+    if path.is_file() and not path.is_symlink():
+        os.link(path, damaged)  # so that there is a file in its place at every moment
+    elif os.path.lexists(path):
         path.replace(damaged)
 
 

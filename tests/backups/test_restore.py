@@ -459,3 +459,20 @@ def test_killed_at_any_time_two_hundred_times_the_old_state_serves_or_the_new_on
     assert min(outcomes.values()) > 5
     replace(two[0])
     assert beside(tenancy, alpha) == []
+
+
+def test_a_restore_that_a_rotation_overtakes_is_refused(app, tenancy, keeper, alpha, monkeypatch):
+    """The file was made under the key of before; in place it could not be opened."""
+    keeper.copy(alpha.id)
+    make = restore._make
+
+    def made_and_overtaken(*given):
+        make(*given)
+        rotation.rotate(tenancy, alpha)
+
+    monkeypatch.setattr(restore, "_make", made_and_overtaken)
+    with app.app_context():
+        with pytest.raises(Refused, match="new key meanwhile"):
+            restore.restore_replacing(tenancy, keeper, alpha, keeper.shelf(alpha.id).newest())
+        tenancy.placements.open_file(alpha.id).close()
+    assert tenancy.registry.by_slug("alpha").placement == "ready"
