@@ -41,7 +41,7 @@ from app.tenancy.placements import Signature, signature_of
 log = structlog.get_logger(__name__)
 
 LEAP, LEAP_REST = 60.0, 86400.0  # seconds by which the clock of the day may leap, and for which nothing is thinned then
-LOOK = 4.0  # seconds between two looks at all time stamps
+LOOK = 6.0  # seconds between two looks at all time stamps
 INTERVAL = 8.0  # seconds between two copies of one owner
 SHARE = 100  # a large file rests for so many times what its last copy took
 LATE = 60.0  # seconds after which a copy that should have been made is told to be late
@@ -159,11 +159,12 @@ class Archivist:
         return made
 
     def _drill_oldest(self) -> None:
-        """Have a process of its own prove the oldest proofs anew."""
+        """Now and then: clear away what is left over, and have a process of its own prove the oldest proofs anew."""
         if time.monotonic() < self._drill_at or (self._drill is not None and self._drill.poll() is None):
             return
         self._drill_at = time.monotonic() + DRILL_EVERY
         self.keeper.shelf(KEYRING).target.clear()
+        previews.discard_old(self._tenancy)
         if drills.oldest(self._tenancy, 1):
             self._drill = start(self._tenancy, "drill", "--oldest", str(DRILLS))
 
@@ -175,7 +176,6 @@ class Archivist:
                     log.warning("seal_taken_away", tenant=tenant_id)
             except Exception as error:  # it is tried again at the next look
                 log.warning("seal_stays", tenant=tenant_id, why=str(error)[:300])
-        previews.discard_old(self._tenancy)
 
     def _mind_clock(self) -> None:
         """Thin nothing for a day after the clock has leapt: by a wrong one all that is kept may look too old."""
@@ -214,7 +214,7 @@ class Archivist:
         now = time.monotonic()
         if now < self._resting_until:
             return []
-        sealed = set(self._tenancy.registry.sealed())
+        sealed = self._tenancy.registry.sealed()
         wanted = [
             (watched.dirty_since, owner)
             for owner, watched in ((owner, self._watched[owner]) for owner in self._dirty)

@@ -23,7 +23,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from app.facilities import queue
-from app.tenancy import Tenancy, db, due, jobs, platform_context, tenant_context, utcnow
+from app.tenancy import ResolvedTenant, Tenancy, db, due, jobs, platform_context, tenant_context, utcnow
 from app.tenancy.errors import TenantBusy, TenantGone, TenantSuspended
 from app.tenancy.ledger import TenantDue
 from app.tenancy.placements import Signature
@@ -153,24 +153,33 @@ class Sweeper:
         """
         with self._app.app_context():
             tenant = jobs.open_tenant(tenant_id)
-            with tenant_context(tenant, origin="sweep", writes=False):
-                is_still = self._is_still(lost)
-            if not is_still:
+            seen, found = self._read(tenant, lost)
+            if found is None:
                 with tenant_context(tenant, origin="sweep"):
                     due.plant(jobs.schedules())
                     due.free_abandoned(jobs.tries(), lost)
                     due.touch()
                     db.session.commit()
-            seen = self._tenancy.placements.signature(tenant_id)
-            seen = seen if seen and seen.is_settled else None  # one too young may hide another write of its moment
-            with tenant_context(tenant, origin="sweep", writes=False):
-                found = due.backlog()
-                self._hold(tenant_id, due.held())
+                seen, found = self._read(tenant, None)
+                assert found is not None
             if self._noted.get(tenant_id) != found:
                 with platform_context(origin="sweep"):
                     self._note(tenant_id, found)
                 self._noted[tenant_id] = found
         return seen, found
+
+    def _read(self, tenant: ResolvedTenant, lost: frozenset[int] | None) -> tuple[Signature | None, due.Backlog | None]:
+        """Return what a file looked like just before it was read, and what stands in it; with `lost` not given, whatever it is.
+
+        None for a file that is too young: it may hide another write of its moment. None for one where there is something to do.
+        """
+        seen = self._tenancy.placements.signature(tenant.id)
+        seen = seen if seen and seen.is_settled else None
+        with tenant_context(tenant, origin="sweep", writes=False):
+            if lost is not None and not self._is_still(lost):
+                return seen, None
+            self._hold(tenant.id, due.held())
+            return seen, due.backlog()
 
     def _is_still(self, lost: frozenset[int]) -> bool:
         """Tell whether there is nothing to write: no turn has come, nobody's process is gone, the schedules stand."""

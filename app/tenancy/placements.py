@@ -69,6 +69,8 @@ def signature_of(path: str) -> Signature | None:
         main = os.stat(path)  # noqa: PTH116 (ten thousand of them a second)
     except OSError:
         return None
+    if not os.access(path + "-wal", os.F_OK):  # most have none, and an error costs more than the question
+        return Signature(main.st_mtime_ns, main.st_size, 0, 0)
     try:
         log = os.stat(path + "-wal")  # noqa: PTH116
     except OSError:

@@ -128,6 +128,7 @@ class Registry:
         self._settings: dict[str, str] | None = None
         self._serving: frozenset[str] | None = None
         self._keeping: dict[str, tuple[int, int]] | None = None
+        self._sealed: frozenset[str] | None = None
 
     def resolve(self, host: str) -> ResolvedTenant | None:
         """Return the tenant that answers at exactly `host`, None for an unknown one."""
@@ -187,11 +188,17 @@ class Registry:
                 self._keeping = {tenant_id: (days, share) for tenant_id, days, share in rows}
             return self._keeping
 
-    def sealed(self) -> list[str]:
-        """Return the ids of the tenants whose file is being moved, or was when the mover ended."""
+    def sealed(self) -> frozenset[str]:
+        """Return the ids of the tenants whose file is being moved, or was when the mover ended.
+
+        The same set is returned while the registry stands still.
+        """
         with self._lock:
-            rows = self._current().execute("SELECT id FROM tenant WHERE placement = 'sealed'")
-            return [row[0] for row in rows]
+            connection = self._current()
+            if self._sealed is None:
+                rows = connection.execute("SELECT id FROM tenant WHERE placement = 'sealed'")
+                self._sealed = frozenset(row[0] for row in rows)
+            return self._sealed
 
     def hosts(self) -> list[str]:
         """Return every host that a serving tenant answers to, and so may have a certificate, sorted."""
@@ -257,6 +264,7 @@ class Registry:
             self._settings = None
             self._serving = None
             self._keeping = None
+            self._sealed = None
             self._seen = seen
         return self._connection
 
