@@ -270,9 +270,9 @@ def killed_inside(tenancy: Tenancy, tenant: ResolvedTenant, work) -> None:
 
 def test_what_a_killed_mover_left_is_put_right(tenancy, alpha):
     killed_inside(tenancy, alpha, lambda drained: drained.incoming.write_bytes(b"half made"))
-    assert tenancy.registry.sealed() == [alpha.id]
+    assert tenancy.registry.sealed() == {alpha.id}
     assert tenancy.placements.recover(alpha.id)
-    assert tenancy.registry.sealed() == []
+    assert not tenancy.registry.sealed()
     tenancy.placements.open(tenancy.registry.by_slug("alpha")).close()
     assert not list(tenancy.placements.folder(alpha.id).glob("*.incoming*"))
 
@@ -298,7 +298,7 @@ def test_the_key_of_a_killed_rotation_is_the_one_that_opens_the_file(tenancy, al
 def test_a_mover_at_work_is_left_alone(tenancy, alpha):
     with tenancy.placements.drained(alpha.id):
         assert not tenancy.placements.recover(alpha.id)
-        assert tenancy.registry.sealed() == [alpha.id]
+        assert tenancy.registry.sealed() == {alpha.id}
 
 
 def test_nobody_who_is_gone_is_recovered(tenancy):
