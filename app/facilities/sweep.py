@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import redis
 import structlog
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
 
 from app.facilities import queue
@@ -176,16 +176,17 @@ class Sweeper:
         seen = self._tenancy.placements.signature(tenant.id)
         seen = seen if seen and seen.is_settled else None
         with tenant_context(tenant, origin="sweep", writes=False):
-            if lost is not None and not self._is_still(lost):
+            found = due.backlog()
+            rows = due.held() if found.taken else []
+            if lost is not None and not self._is_still(found, rows, lost):
                 return seen, None
-            self._hold(tenant.id, due.held())
-            return seen, due.backlog()
+            self._hold(tenant.id, rows)
+            return seen, found
 
-    def _is_still(self, lost: frozenset[int]) -> bool:
+    def _is_still(self, found: due.Backlog, rows: list[due.Due], lost: frozenset[int]) -> bool:
         """Tell whether there is nothing to write: no turn has come, nobody's process is gone, the schedules stand."""
-        ready = db.session.scalar(select(func.count()).select_from(due.Due).where(due.is_ready())) or 0
-        gone = any(row.holder != due.QUEUE and due.is_over(row.holder, row.leased_until) for row in due.held())
-        return not (lost or gone or ready) and due.is_planted(jobs.schedules())
+        gone = any(row.holder != due.QUEUE and due.is_over(row.holder, row.leased_until) for row in rows)
+        return not (lost or gone or found.ready) and due.is_planted(jobs.schedules())
 
     def _hold(self, tenant_id: str, rows: list[due.Due]) -> None:
         self._held[tenant_id] = {

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from croniter import croniter
-from sqlalchemy import JSON, ColumnElement, and_, func, or_, select, update
+from sqlalchemy import JSON, ColumnElement, Executable, and_, bindparam, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.tenancy.binding import TenantModel, db
@@ -29,6 +29,7 @@ ON_ITS_WAY = timedelta(seconds=2)  # from reserving a row to finding it in the q
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(hours=1)
 BEYOND_TIMEOUT = timedelta(minutes=1)  # that another machine's process may take to be ended
 ERROR_LENGTH = 500
+TURNS_KNOWN = 65_536
 
 
 class Due(TenantModel):
@@ -66,6 +67,8 @@ class Backlog:
     oldest_at: datetime | None
     set_aside: int
     next_at: datetime | None
+    taken: int = field(default=0, compare=False)  # on their way or running
+    ready: int = field(default=0, compare=False)  # whose turn it is
 
 
 def add(job: str, arguments: dict[str, Any], *, event_id: int | None = None, run_at: datetime | None = None) -> Due:
@@ -175,7 +178,7 @@ def free_abandoned(tries_of: dict[str, int], lost: frozenset[int] = frozenset())
 
 def held() -> list[Due]:
     """Return the rows that are on their way or running."""
-    return list(db.session.scalars(select(Due).where(Due.holder != "")))
+    return list(db.session.scalars(_HELD))
 
 
 def retry(numbers: Iterable[int] | None = None) -> int:
@@ -209,18 +212,19 @@ def is_planted(schedules: dict[str, str]) -> bool:
 
 def next_turn(cron: str) -> datetime:
     """Return the next moment of a cron expression (UTC); "H" in it is a number of the tenant's own, which spreads the load."""
-    return _turn_after(utcnow().replace(second=0, microsecond=0), cron, current_tenant().id)
-
-
-@lru_cache(maxsize=8192)
-def _turn_after(minute: datetime, cron: str, tenant_id: str) -> datetime:
-    # Half a millisecond; the sweeper asks for each schedule of each busy tenant once a second.
-    turn: datetime = croniter(cron, minute, hash_id=tenant_id).get_next(datetime)
+    key, minute = (cron, current_tenant().id), utcnow().replace(second=0, microsecond=0)
+    asked, turn = _turns.get(key, (minute, minute))
+    if not asked <= minute < turn:
+        # Half a millisecond; the sweeper asks for each schedule of each busy tenant, and the answer stands until that turn.
+        turn = croniter(cron, minute, hash_id=key[1]).get_next(datetime)
+        if len(_turns) >= TURNS_KNOWN:
+            _turns.clear()
+        _turns[key] = (minute, turn)
     return turn
 
 
 def _scheduled() -> dict[str | None, Due]:
-    return {row.schedule: row for row in db.session.scalars(select(Due).where(Due.schedule.is_not(None)))}
+    return {row.schedule: row for row in db.session.scalars(_SCHEDULED)}
 
 
 def _is_too_far(row: Due, cron: str) -> bool:
@@ -230,15 +234,10 @@ def _is_too_far(row: Due, cron: str) -> bool:
 def backlog() -> Backlog:
     """Return what stands in the current tenant's file."""
     now = utcnow()
-    open_rows = Due.set_aside_at.is_(None)
-    waiting, oldest = db.session.execute(
-        select(func.count(), func.min(Due.run_at)).where(open_rows, or_(Due.run_at <= now, Due.holder != ""))
-    ).one()
-    aside = db.session.scalar(select(func.count()).select_from(Due).where(Due.set_aside_at.is_not(None))) or 0
-    taken = db.session.scalar(select(func.count()).select_from(Due).where(Due.holder != "")) or 0
-    coming = db.session.scalar(select(func.min(Due.run_at)).where(open_rows, Due.holder == ""))
+    row = db.session.execute(_STANDING, {"now": now, "never": now + LONGEST_PAUSE * 1.5}).one()
     # While the tenant's share is taken, the end of what runs is what brings the next.
-    return Backlog(waiting, oldest, aside, coming if taken < current_tenant().max_jobs else None)
+    coming = row.coming if row.taken < current_tenant().max_jobs else None
+    return Backlog(row.waiting, row.oldest, row.aside, coming, row.taken, row.ready)
 
 
 def is_ready() -> ColumnElement[bool]:
@@ -246,9 +245,31 @@ def is_ready() -> ColumnElement[bool]:
     return and_(Due.set_aside_at.is_(None), Due.holder == "", _has_come(utcnow()))
 
 
-def _has_come(now: datetime) -> ColumnElement[bool]:
+def _has_come(now: Any, never: Any = None) -> ColumnElement[bool]:
     """Say whether a row's turn has come; no pause is longer than the longest, whatever the clock was when it began."""
-    return or_(Due.run_at <= now, and_(Due.attempts > 0, Due.run_at > now + LONGEST_PAUSE * 1.5))
+    never = now + LONGEST_PAUSE * 1.5 if never is None else never
+    return or_(Due.run_at <= now, and_(Due.attempts > 0, Due.run_at > never))
+
+
+def _standing() -> Executable:
+    now, never = bindparam("now", type_=Timestamp), bindparam("never", type_=Timestamp)
+    is_open, is_taken = Due.set_aside_at.is_(None), Due.holder != ""
+    waits = and_(is_open, or_(Due.run_at <= now, is_taken))
+    return select(
+        func.count().filter(waits).label("waiting"),
+        type_coerce(func.min(Due.run_at).filter(waits), Timestamp).label("oldest"),
+        func.count().filter(Due.set_aside_at.is_not(None)).label("aside"),
+        func.count().filter(is_taken).label("taken"),
+        func.count().filter(is_open, Due.holder == "", _has_come(now, never)).label("ready"),
+        type_coerce(func.min(Due.run_at).filter(is_open, Due.holder == ""), Timestamp).label("coming"),
+    ).select_from(Due)
+
+
+# Built once: the sweeper asks them of each busy tenant.
+_HELD = select(Due).where(Due.holder != "")
+_SCHEDULED = select(Due).where(Due.schedule.is_not(None))
+_STANDING = _standing()
+_turns: dict[tuple[str, str], tuple[datetime, datetime]] = {}  # (cron, tenant): when it was asked, and the answer
 
 
 def _put_down(row: Due) -> None:
