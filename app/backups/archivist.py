@@ -25,6 +25,7 @@ import structlog
 from flask import Flask
 from sqlalchemy import select
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import OperationalError
 
 from app.backups import drills, previews
 from app.backups.capture import AGAIN, Copied, InUse
@@ -345,12 +346,17 @@ class Archivist:
             return
         # A few at a time: others write to the ledger too. What could not be written is written in the next round.
         some = dict(islice(self._notes.items(), NOTES))
-        with self._app.app_context(), platform_context(origin="archive"):
-            for owner, facts in some.items():
-                whole = {"seq": 0, "at": utcnow(), **_NOTHING, **facts}
-                row = insert(TenantBackup).values(tenant_id=owner, **whole)
-                db.session.execute(row.on_conflict_do_update(index_elements=["tenant_id"], set_=facts))
-            db.session.commit()
+        try:
+            with self._app.app_context(), platform_context(origin="archive"):
+                for owner, facts in some.items():
+                    whole = {"seq": 0, "at": utcnow(), **_NOTHING, **facts}
+                    row = insert(TenantBackup).values(tenant_id=owner, **whole)
+                    db.session.execute(row.on_conflict_do_update(index_elements=["tenant_id"], set_=facts))
+                db.session.commit()
+        except OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            return
         for owner in some:
             del self._notes[owner]
 
