@@ -80,7 +80,7 @@ def list_moments(slug: str, as_json: bool) -> None:
 @click.option("--at", "at", required=True, help="2026-11-22T14:05 (UTC unless it says otherwise), or latest.")
 @click.option("--as", "new", default="", help="Short name of a new organisation to make of it.")
 @click.option("--replace", is_flag=True, help="Put it in the place of the organisation as it is now.")
-@click.option("--name", default="", help="With --as: what the new organisation calls itself.")
+@click.option("--name", default="", help="With --as: its name on the console; its site keeps the one it had.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Say which moment it would be.")
 @as_json_option
@@ -89,7 +89,7 @@ def restore_command(
     slug: str, at: str, new: str, replace: bool, name: str, yes: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Bring an organisation back as it was: the newest moment not after TIME."""
-    if bool(new) == replace:
+    if bool(new) == replace and not (dry_run and not new):
         raise Refused("Say either --as NEW, which leaves the organisation alone, or --replace.")
     tenant = known(slug)
     with _keeper() as keeper:

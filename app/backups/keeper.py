@@ -59,24 +59,20 @@ def pack_keys(keys: Keys, owner: str) -> Callable[[int], bytes]:
     """Return what gives the key of an owner's packs for a version of the owner's key."""
     # The keyring's own copies must open with the master key alone: on a bare machine there is nothing else.
     if owner == KEYRING:
-        return lambda version: _keyring_pack_key(keys.master, version)
+        return lambda version: keyring_pack_key(keys.master, version)
     return lambda version: keys.tenant_subkey(owner, "packs", version)
 
 
-def _keyring_pack_key(master: bytes, version: int) -> bytes:
+def keyring_pack_key(master: bytes, version: int) -> bytes:
+    """Return the key of the keyring's packs; raises `DatabaseUnreadable` for those made under another master key."""
     if version != master_mark(master):
-        raise DatabaseUnreadable("it was another master key.")
-    return keyring_pack_key(master)
+        raise DatabaseUnreadable("it was another master key; the kit may be older than the last `keys rotate-master`.")
+    return derive(master, "packs")
 
 
 def master_mark(master: bytes) -> int:
     """Return a number that tells one master key from another, and nothing of it."""
     return 1 + int.from_bytes(derive(master, "mark")[:3])
-
-
-def keyring_pack_key(master: bytes) -> bytes:
-    """Return the key of the keyring's packs."""
-    return derive(master, "packs")
 
 
 def keyring_key(tenancy: Tenancy) -> bytes:

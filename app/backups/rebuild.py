@@ -333,7 +333,7 @@ class Rebuild:
 
     def _shelf(self, owner: str) -> FoundShelf:
         if owner == KEYRING:
-            return FoundShelf(self._target, owner, lambda _: keyring_pack_key(self._master))
+            return FoundShelf(self._target, owner, lambda version: keyring_pack_key(self._master, version))
         # The keys are opened anew when the keyring moves to its place.
         return FoundShelf(self._target, owner, lambda version: pack_keys(self._keys, owner)(version))
 

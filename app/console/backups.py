@@ -135,8 +135,11 @@ def room() -> tuple[int, int] | None:
 
 
 def recovery_kit() -> datetime | None:
-    """Return when a recovery kit was made last, None when never."""
-    return db.session.scalar(select(func.max(AuditRow.at)).where(AuditRow.kind == "recovery_kit_made"))
+    """Return when a kit was made that opens the keyring of today, None when there is none."""
+    newest = func.max(AuditRow.at)
+    made = db.session.scalar(select(newest).where(AuditRow.kind == "recovery_kit_made"))
+    changed = db.session.scalar(select(newest).where(AuditRow.kind == "master_key_rotated"))
+    return made if made and (changed is None or changed < made) else None
 
 
 def panel(tenant: Tenant) -> dict[str, Any]:
