@@ -47,7 +47,7 @@ class Freehold(Flask):
 def create_app(config: Config | None = None) -> Freehold:
     """Make the application for one installation; raises `ConfigError` or `CannotStart`, which say what to mend."""
     from app import accounts, backups, branding, chat, console, content, errors, inbox, ops, pages
-    from app.facilities import cache, live, logs, queue, settings
+    from app.facilities import cache, live, logs, queue, rates, settings
     from app.tenancy import Tenancy
 
     config = config or Config.load(os.environ)
@@ -62,6 +62,7 @@ def create_app(config: Config | None = None) -> Freehold:
 
     cache.init_app(app)
     queue.init_app(app)
+    rates.init_app(app)
     live.init_app(app)
     settings.init_app(app)
 

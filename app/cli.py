@@ -29,6 +29,7 @@ COMMANDS = {
     "operators": "app.console.cli:cli",
     "backups": "app.backups.cli:cli",
     "events": "app.facilities.events_cli:cli",
+    "audit": "app.facilities.audit_cli:cli",
     "health": "app.ops.cli:cli",
     "jobs": "app.ops.jobs_cli:cli",
     "demo": "app.demo:cli",

@@ -37,8 +37,7 @@ def answer_ours(error: FreeholdError) -> Response:
     if error.status >= 500 and not isinstance(error, TenantBusy):
         log.warning("refused", code=error.code, why=str(error))
     response = _answer(error.status, error.code, error.title, error.advice, error)
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
+    response.headers.update(error.headers)
     return response
 
 

@@ -53,7 +53,7 @@ def test_programs_get_problem_details_with_a_stable_code(trouble, alpha, client_
 
 def test_a_full_house_is_told_so_and_nothing_is_half_written(app, tenancy, alpha):
     with tenancy.engines["registry"].begin() as registry:
-        registry.execute(text("UPDATE tier SET max_bytes = 400000 WHERE name = 'standard'"))
+        registry.execute(text("UPDATE tier_cap SET cap = 400000 WHERE tier = 'standard' AND meter = 'storage'"))
     small = tenancy.registry.by_slug("alpha")
     with app.app_context(), tenant_context(small):
         db.session.add_all(Topic(slug=f"t{number}", name="x" * 4000) for number in range(300))

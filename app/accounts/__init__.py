@@ -5,23 +5,28 @@ from __future__ import annotations
 from flask import Flask
 from flask_login import current_user, login_required
 
-from app.accounts import csrf, live, notices, previews, visits
+from app.accounts import acts, audit_desk, csrf, jobs, live, notices, people_desk, previews, profile_desk, turns, visits
 from app.accounts.cli import cli
-from app.accounts.models import Session, SetUpLink, User
+from app.accounts.letters import writes_from
+from app.accounts.models import Invitation, Session, SetUpLink, User
 from app.accounts.notices import flash
 from app.accounts.passwords import hash_password
 from app.accounts.policy import ask_to_sign_in, is_local, member_required, owner_required
 from app.accounts.previews import LookLink, is_preview
 from app.accounts.views import blueprint, greets
+from app.facilities import limits
 from app.tenancy.database import Connection
 from app.tenancy.lifecycle import counts, makes_owners, settles
 
 __all__ = [
+    "Invitation",
     "LookLink",
     "Session",
     "SetUpLink",
     "User",
+    "acts",
     "ask_to_sign_in",
+    "audit_desk",
     "cli",
     "create_owner",
     "current_user",
@@ -31,9 +36,11 @@ __all__ = [
     "init_app",
     "is_local",
     "is_preview",
+    "jobs",
     "login_required",
     "member_required",
     "owner_required",
+    "writes_from",
 ]
 
 
@@ -42,12 +49,17 @@ def init_app(app: Flask) -> None:
     visits.finders["tenant"] = Session.find
     visits.init_app(app)
     csrf.init_app(app)
+    turns.init_app(app)
     previews.init_app(app)
     notices.init_app(app)
     app.login_manager.unauthorized_handler(ask_to_sign_in)  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
+    app.register_blueprint(people_desk.blueprint)
+    app.register_blueprint(audit_desk.blueprint)
+    app.register_blueprint(profile_desk.blueprint)
     live.init_app(app)
     counts["users"] = User.count
+    limits.meter("users", unit="people", label="People who may sign in", used=User.places_taken)
     makes_owners(create_owner)
 
 
@@ -67,3 +79,4 @@ def end_sessions(connection: Connection) -> None:
     """Let nobody be signed in by what a copy holds: a session may have been ended since, and a link used."""
     connection.execute("DELETE FROM session")
     connection.execute("DELETE FROM set_up_link")
+    connection.execute("UPDATE invitation SET expires_at = 0")

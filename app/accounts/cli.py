@@ -24,8 +24,9 @@ def cli() -> None:
 @with_appcontext
 def list_users(slug: str, as_json: bool) -> None:
     """List who may sign in at SLUG."""
+    here = select(User).where(User.state != "removed").order_by(User.email)
     with tenant_context(known(slug), writes=False):
-        people = [described(user) for user in db.session.scalars(select(User).order_by(User.email))]
+        people = [described(user) for user in db.session.scalars(here)]
     if as_json:
         click.echo(json.dumps(people))
         return

@@ -6,11 +6,12 @@ from typing import Any
 
 from flask import request
 from flask_wtf import FlaskForm
-from wtforms import EmailField, HiddenField, PasswordField, StringField, ValidationError
+from wtforms import EmailField, HiddenField, PasswordField, RadioField, StringField, ValidationError
 from wtforms.csrf.core import CSRF, CSRFTokenField
-from wtforms.validators import InputRequired, Length
+from wtforms.validators import DataRequired, InputRequired, Length
 
 from app.accounts.csrf import FIELD, is_good, token
+from app.accounts.models import ROLES
 from app.accounts.passwords import LONGEST, SHORTEST
 
 
@@ -47,19 +48,82 @@ class SignInForm(Form):
     next = HiddenField()
 
 
+class HelpForm(Form):
+    """Whose password was forgotten?"""
+
+    email = EmailField("E-mail", [InputRequired("Please give your e-mail address."), Length(max=254)])
+
+
+def tidy(text: str | None) -> str:
+    """Return one line with single spaces, as names are kept."""
+    return " ".join((text or "").split())
+
+
+def new_password(label: str) -> PasswordField:
+    """Return a field for a password to be chosen: long enough, and not guessed at once."""
+    weak = f"Please use {SHORTEST} characters or more. Four unrelated words do well."
+    return PasswordField(
+        label, [InputRequired("Please choose a password."), Length(SHORTEST, LONGEST, weak), refuse_guessed]
+    )
+
+
+def refuse_guessed(form: Form, field: PasswordField) -> None:
+    """Refuse what is long but guessed at once."""
+    if len(set(field.data.casefold())) < 5:
+        raise ValidationError("Please mix more different letters.")
+
+
 class NewPasswordForm(Form):
     """The first password of a person, and what they want to be called."""
 
-    name = StringField("Your name", [Length(max=80)], [lambda value: " ".join((value or "").split())])
-    password = PasswordField(
-        "Your new password",
-        [
-            InputRequired("Please choose a password."),
-            Length(SHORTEST, LONGEST, f"Please use {SHORTEST} characters or more. Four unrelated words do well."),
-        ],
-    )
+    name = StringField("Your name", [Length(max=80)], [tidy])
+    password = new_password("Your new password")
 
-    def validate_password(self, field: PasswordField) -> None:
-        """Refuse what is long but guessed at once."""
-        if len(set(field.data.casefold())) < 5:
-            raise ValidationError("Please mix more different letters.")
+
+class NameForm(Form):
+    """What a person wants to be called."""
+
+    name = StringField("Your name", [DataRequired("Please give a name."), Length(max=80)], [tidy])
+
+
+class ChangePasswordForm(Form):
+    """The password there is, and the one to come."""
+
+    current = PasswordField(
+        "Your password now", [InputRequired("Please give the password you have now."), Length(max=LONGEST)]
+    )
+    password = new_password("Your new password")
+
+
+def role_field() -> RadioField:
+    """Return a field for what somebody may do."""
+    return RadioField("Role", choices=list(ROLES.items()), default="member")
+
+
+class InvitationForm(Form):
+    """Who is to come in, and as what?"""
+
+    email = EmailField("E-mail", [InputRequired("Please give their e-mail address."), Length(max=254)])
+    name = StringField("Name", [Length(max=80)], [tidy])
+    role = role_field()
+
+
+class RoleForm(Form):
+    """What somebody may do from now on."""
+
+    role = role_field()
+
+
+class RemovalForm(Form):
+    """The address of whoever goes, typed, so that nobody goes by a slip of the hand."""
+
+    email = StringField("E-mail address", [InputRequired("Please type the address.")])
+
+    def __init__(self, expected: str, **values: Any) -> None:
+        super().__init__(**values)
+        self.expected = expected
+
+    def validate_email(self, field: StringField) -> None:
+        """Refuse any other address."""
+        if (field.data or "").strip().casefold() != self.expected.casefold():
+            raise ValidationError(f"Please type “{self.expected}”, as it stands above.")

@@ -1,7 +1,7 @@
 """Passwords as argon2id hashes (OWASP's minimum: 19 MiB, two passes, one lane; about 30 ms).
 
 Hash before the first statement of a transaction: 30 ms under the write lock would hold up everybody else in
-the house.
+the house. Each hash waits for its turn, and raises `TooBusy` when that takes too long.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import NewType
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
+
+from app.accounts import turns
 
 Hashed = NewType("Hashed", str)
 
@@ -22,12 +24,14 @@ _nobody = _hasher.hash("nobody has this password")
 
 def hash_password(password: str) -> Hashed:
     """Return the hash to be stored."""
-    return Hashed(_hasher.hash(password))
+    with turns.turn():
+        return Hashed(_hasher.hash(password))
 
 
 def matches(stored: str | None, password: str) -> bool:
     """Tell whether `password` belongs to `stored`. With nothing stored it takes as long, and says no."""
     try:
-        return _hasher.verify(stored or _nobody, password) and stored is not None
+        with turns.turn():
+            return _hasher.verify(stored or _nobody, password) and stored is not None
     except (Argon2Error, InvalidHashError):
         return False

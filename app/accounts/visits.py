@@ -16,6 +16,7 @@ from flask_login import LoginManager, current_user
 
 from app.accounts import cookies
 from app.accounts.cookies import PLATFORM, Token
+from app.facilities import audit
 from app.tenancy import current_tenant, tenancy
 from app.tenancy.errors import NoTenant
 
@@ -99,7 +100,9 @@ def begin() -> None:
     elif token:
         visit.has_foreign_cookie = True
         here = house()
-        tenancy.ledger.record_meeting("foreign_cookie", "" if here == PLATFORM else here, token.owner)
+        is_new = tenancy.ledger.record_meeting("foreign_cookie", "" if here == PLATFORM else here, token.owner)
+        if is_new and here != PLATFORM:
+            audit.note_in(current_tenant(), "foreign_cookie")
 
 
 def server_session() -> Any:

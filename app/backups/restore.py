@@ -24,6 +24,7 @@ from app.backups.keeper import CENTRAL, Keeper, shelf_of
 from app.backups.packs import Header, PackDamaged, newest_pages
 from app.backups.shelf import Moment, Shelf
 from app.backups.target import FULL
+from app.facilities import audit
 from app.tenancy import ResolvedTenant, Tenancy, lifecycle, rotation, schema
 from app.tenancy.database import Connection, connect
 from app.tenancy.errors import DatabaseUnreadable, DiskFull, FreeholdError, Refused
@@ -164,6 +165,7 @@ def restore_replacing(
     tenancy.ledger.record(
         "tenant_brought_back", tenant.id, moment=moment.at.isoformat(), before=kept.at.isoformat() if kept else ""
     )
+    audit.follow(tenancy, tenant.id)
     progress(PLACING, 1, 1)
     return kept
 
@@ -197,6 +199,7 @@ def restore_missing(
     finally:
         _clear(made)
     tenancy.ledger.record("tenant_brought_back", tenant.id, moment=moment.at.isoformat(), before="")
+    audit.follow(tenancy, tenant.id)
 
 
 def _make(
@@ -225,7 +228,7 @@ def _make(
                 schema.migrate(file, "tenant")
             if not has_its_key:
                 rotation.rewrap(file, (shelf.owner, header.key_version), (tenant.id, version))
-            _settle(file, tenant.id, max(epoch, header.epoch + 1))
+            _settle(tenancy, file, shelf.owner, tenant.id, max(epoch, header.epoch + 1))
             names = [row[0] for row in file.execute("SELECT name FROM stored_file").fetchall()]
         _bring_files(shelf, names, made.parent / "files", progress)
     finally:
@@ -240,12 +243,13 @@ def _under_another_key(plain: Path, key: bytes, made: Path, new: bytes) -> None:
             source.backup(copy, pages=AT_ONCE, sleep=0)
 
 
-def _settle(file: Connection, tenant_id: str, epoch: int) -> None:
+def _settle(tenancy: Tenancy, file: Connection, owner: str, tenant_id: str, epoch: int) -> None:
     """Begin a new life of the file: streams start anew, caches miss, and what must not happen twice does not."""
     file.execute("BEGIN IMMEDIATE")
     file.execute("UPDATE stamp SET tenant_id = ?, epoch = ?", (tenant_id, epoch))
     for settler in lifecycle.settlers:
         settler(file)
+    audit.tell_of_return(tenancy, file, owner)
     file.execute("COMMIT")
 
 

@@ -6,6 +6,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.local import LocalProxy
 
+from app.accounts import audit_desk
 from app.backups.desk import reads_clock
 from app.branding import dates, desk
 from app.branding.logo import prepared
@@ -24,6 +25,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(blueprint)
     desk.init_app(app)
     reads_clock(lambda: current_site().time_zone)
+    audit_desk.reads_clock(lambda: current_site().time_zone)
     app.jinja_env.globals["site"] = LocalProxy(site_if_known)
     app.jinja_env.filters.update(day=dates.day, moment=dates.moment)
 

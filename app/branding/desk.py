@@ -15,14 +15,14 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from app.accounts import User, flash, is_preview, owner_required
+from app.accounts import flash, is_preview, owner_required
 from app.backups.standing import standing
 from app.branding.example import drawn
 from app.branding.forms import SettingsForm
 from app.branding.logo import prepared
 from app.branding.models import Site, current_site
 from app.branding.presets import PRESETS
-from app.facilities import settings, storage
+from app.facilities import limits, settings, storage
 from app.tenancy import current_tenant, db
 from app.tenancy.errors import Refused
 from app.tenancy.lifecycle import plants
@@ -120,8 +120,7 @@ def settings_page(form: SettingsForm, status: int = 200) -> Response:
         tenant=tenant,
         address=current_app.config["FREEHOLD"].address,
         plan=tier.label if tier else tenant.tier,
-        people=User.count(),
-        stored=storage.used_bytes(),
+        uses=limits.uses(),
         standing=None if is_preview() else standing(tenant.id),
     )
     return make_response(page, status)

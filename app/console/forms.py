@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from wtforms import (
+    DateField,
     DecimalField,
     EmailField,
     IntegerField,
@@ -19,6 +21,10 @@ from wtforms.validators import DataRequired, InputRequired, Length, NumberRange,
 from app.accounts.addresses import normal_address
 from app.accounts.forms import Form
 from app.branding.forms import LANGUAGES, time_zones
+from app.console import caps
+from app.facilities import limits
+from app.facilities.limits import Meter
+from app.tenancy import utcnow
 from app.tenancy.errors import FreeholdError
 from app.tenancy.registry import Tier
 
@@ -107,6 +113,14 @@ class SettingsForm(Form):
         ],
         description="Holds for sign-ins from now on.",
     )
+    audit_days = IntegerField(
+        "Keep audits for (days)",
+        [
+            InputRequired("Please give a number of days."),
+            NumberRange(30, 3660, "From 30 days to 3,660 (ten years)."),
+        ],
+        description="Who did what in each organisation. Older rows are taken out once a month.",
+    )
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
@@ -114,25 +128,75 @@ class SettingsForm(Form):
 
 
 class TierForm(Form):
-    """What one plan allows. Empty is no limit."""
+    """What one plan allows of each meter. Empty is no limit."""
 
     class Meta(Form.Meta):
         csrf = False  # stands inside the settings form, which carries the token
 
-    max_users = IntegerField("People", [Optional(), NumberRange(1, 1_000_000, "1 or more, or empty for no limit.")])
-    storage = DecimalField(
-        "Storage in GiB",
-        [Optional(), NumberRange(Decimal("0.01"), 1_000_000, "0.01 or more, or empty for no limit.")],
-        places=None,
-    )
-
     @classmethod
     def of(cls, tier: Tier) -> TierForm:
-        """Return the form of one plan, filled with what holds now."""
-        storage = None if tier.max_bytes is None else round(tier.max_bytes / GIB, 3)
-        return cls(prefix=f"{tier.name}-", max_users=tier.max_users, storage=storage)
+        """Return the form of one plan with a field for every meter, filled with what holds now."""
+        meters = limits.meters()
+        form = type("TierForm", (cls,), {meter.name: cap_field(meter) for meter in meters})
+        held = {meter.name: shown(meter, caps.of_plan(tier, meter.name)) for meter in meters}
+        return form(prefix=f"{tier.name}-", **held)
 
     def apply(self, tier: Tier) -> None:
         """Set what the plan allows from now on."""
-        tier.max_users = self.max_users.data
-        tier.max_bytes = None if self.storage.data is None else int(self.storage.data * GIB)
+        for meter in limits.meters():
+            caps.set_for_plan(tier, meter.name, taken(meter, self[meter.name].data))
+
+
+class CapForm(Form):
+    """An amount of one meter for one organisation, other than in its plan."""
+
+    meter = SelectField("Of what", [InputRequired()])
+    amount = DecimalField(
+        "How much",
+        [Optional(), NumberRange(0, 1_000_000_000, "0 or more, or empty for no limit.")],
+        places=None,
+        description="Storage in GiB, all else as it is counted. Empty for any amount.",
+    )
+    until = DateField("Last day", [Optional()], description="Empty for good. The plan holds again after it (UTC).")
+    why = StringField(
+        "Why", [DataRequired("Please say why."), Length(max=300)], [stripped], description="Kept in the audit."
+    )
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.meter.choices = [(meter.name, meter.label) for meter in limits.meters()]
+
+    def validate_until(self, field: DateField) -> None:
+        """A day that is over allows nothing."""
+        if field.data and caps.end_of(field.data) <= utcnow():
+            raise ValidationError("Please give a day that is not over.")
+
+    @property
+    def cap(self) -> int | None:
+        """The amount as the meter counts it."""
+        chosen = next(meter for meter in limits.meters() if meter.name == self.meter.data)
+        return taken(chosen, self.amount.data)
+
+    @property
+    def moment(self) -> datetime | None:
+        """When the exception ends, None for never."""
+        return caps.end_of(self.until.data) if self.until.data else None
+
+
+def cap_field(meter: Meter) -> DecimalField | IntegerField:
+    """Return the field in which a plan's cap of this meter is typed."""
+    if meter.unit == "bytes":
+        least = NumberRange(Decimal("0.01"), 1_000_000, "0.01 or more, or empty for no limit.")
+        return DecimalField(f"{meter.label} in GiB", [Optional(), least], places=None)
+    least = NumberRange(1, 1_000_000_000, "1 or more, or empty for no limit.")
+    return IntegerField(meter.label, [Optional(), least])
+
+
+def shown(meter: Meter, cap: int | None) -> float | int | None:
+    """Return a cap as it is typed: bytes in GiB."""
+    return round(cap / GIB, 3) if cap is not None and meter.unit == "bytes" else cap
+
+
+def taken(meter: Meter, typed: Decimal | int | None) -> int | None:
+    """Return what was typed as the meter counts it."""
+    return None if typed is None else int(typed * GIB) if meter.unit == "bytes" else int(typed)

@@ -13,6 +13,7 @@ from flask import current_app
 from sqlalchemy import ColumnElement, Select, and_, case, func, not_, or_, select
 from sqlalchemy.orm import selectinload
 
+from app.facilities import audit
 from app.tenancy import db, due, tenancy, tenant_context, utcnow
 from app.tenancy.ledger import AuditRow, MigrationRun, TenantDue
 from app.tenancy.registry import STATES, Domain, Tenant
@@ -70,20 +71,27 @@ def problems() -> list[Problem]:
     """Return what needs a look, at most 25, the gravest first."""
     parked = select(MigrationRun).where(MigrationRun.state == "parked").limit(MOST_PROBLEMS)
     errors = {run.tenant_id: run.error for run in db.session.scalars(parked)}
+    audits = audit.broken()
     rows = (
         select(Tenant)
-        .where(not_(Tenant.hidden), or_(troubled(), Tenant.id.in_(errors)))
+        .where(not_(Tenant.hidden), or_(troubled(), Tenant.id.in_({*errors, *audits})))
         .options(selectinload(Tenant.domains))
     )
     tenants = db.session.scalars(rows.order_by(Tenant.slug).limit(MOST_PROBLEMS)).all()
     return sorted(
-        (explained(tenant, errors) for tenant in tenants),
+        (explained(tenant, errors, audits) for tenant in tenants),
         key=lambda problem: problem.tenant.state == "suspended",
     )
 
 
-def explained(tenant: Tenant, parked: dict[str, str]) -> Problem:
+def explained(tenant: Tenant, parked: dict[str, str], audits: dict[str, str]) -> Problem:
     """Say what is wrong with a tenant, and what to do about it."""
+    if tenant.id in audits:
+        return Problem(
+            tenant,
+            f"Its audit is not as it was written: {audits[tenant.id]}",
+            f"Somebody had its file in hand. Run freehold audit verify {tenant.slug}, then bring back a moment from before.",
+        )
     if tenant.id in parked:
         return Problem(
             tenant,

@@ -16,8 +16,8 @@ from app.accounts import ask_to_sign_in, cookies, create_owner, flash, is_local,
 from app.accounts.forms import Form, SignInForm
 from app.accounts.views import UNKNOWN, too_many
 from app.accounts.visits import server_session
-from app.console import backups, operators, tenants
-from app.console.forms import SettingsForm, SuspensionForm, TenantForm, TierForm
+from app.console import backups, caps, operators, tenants
+from app.console.forms import CapForm, SettingsForm, SuspensionForm, TenantForm, TierForm
 from app.facilities import settings
 from app.facilities.pagination import paginate
 from app.tenancy import ResolvedTenant, db, tenancy
@@ -59,10 +59,11 @@ def signing_in() -> Response:
     form = SignInForm()
     if not form.validate():
         return page("accounts/sign_in.html", 422, form=form)
-    wait = throttle.count_try(cookies.PLATFORM, form.email.data)
-    if wait:
-        return too_many(form, wait)
-    operator = operators.authenticate(form.email.data, form.password.data)
+    try:
+        throttle.count_try(cookies.PLATFORM, form.email.data)
+        operator = operators.authenticate(form.email.data, form.password.data)
+    except throttle.REFUSALS as refusal:
+        return too_many(form, refusal)
     if operator is None:
         form.form_errors.append(UNKNOWN)
         return page("accounts/sign_in.html", 422, form=form)
@@ -72,6 +73,7 @@ def signing_in() -> Response:
     db.session.commit()
     response = redirect(form.next.data if is_local(form.next.data or "") else "/", 303)
     cookies.give(response, "freehold", str(token), lifetime)
+    throttle.remember(response, cookies.PLATFORM, operator.email)
     return response
 
 
@@ -204,7 +206,7 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
     return make_response(render_template(template, **values), status)
 
 
-def tenant_page(row: Tenant, form: Form, status: int = 200) -> Response:
+def tenant_page(row: Tenant, form: Form, status: int = 200, cap_form: CapForm | None = None) -> Response:
     """Show one organisation."""
     return page(
         "console/tenant.html",
@@ -213,6 +215,8 @@ def tenant_page(row: Tenant, form: Form, status: int = 200) -> Response:
         history=tenants.history(row),
         waits=tenants.waits(row),
         form=form,
+        uses=caps.lines(row),
+        cap_form=cap_form or CapForm(formdata=None),
         address=address(main_host(row)),
         **backups.panel(row),
     )

@@ -9,7 +9,7 @@ from itertools import count
 SLUG_LENGTH = 80  # characters
 RESERVED = frozenset(
     {
-        "desk", "live", "api", "files", "static", "sign-in", "sign-out", "set-up", "posts", "feed.xml",
+        "desk", "live", "api", "files", "static", "sign-in", "sign-out", "set-up", "invitation", "posts", "feed.xml",
         "sitemap.xml", "robots.txt", "_theme", "healthz", "readyz", "metrics", ".well-known", "favicon.ico",
         "contact/thanks",
     }

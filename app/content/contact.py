@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from datetime import timedelta
 
 from flask import make_response, redirect, request
 from werkzeug.wrappers import Response
@@ -19,9 +19,10 @@ from app.accounts.forms import Form
 from app.accounts.visits import house
 from app.content.frame import Frame, current_frame
 from app.content.keeping import private, public
-from app.content.models.submission import PER_VISITOR, SUBJECT_LENGTH, LimitReached, Submission
+from app.content.models.submission import PER_VISITOR, SUBJECT_LENGTH, Submission
 from app.content.policy import is_member
 from app.content.site import below, blueprint, find, page, read
+from app.facilities.rates import LimitReached, visitor
 from app.facilities.text import lines, one_line
 from app.tenancy import db, utcnow
 from app.tenancy.errors import DiskFull, FreeholdError, QuotaExceeded, Refused
@@ -143,37 +144,13 @@ def _refused(form: ContactForm, problem: FreeholdError) -> Response:
     if not isinstance(problem, LimitReached):
         return _again(form, problem.status, NO_ROOM)
     response = _again(form, problem.status, problem.advice)
-    limit, wait = problem.limit, problem.retry_after
-    response.headers["Retry-After"] = str(wait)
-    # https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
-    response.headers["RateLimit-Policy"] = f'"{limit.name}";q={limit.most};w={int(limit.span.total_seconds())}'
-    response.headers["RateLimit"] = f'"{limit.name}";r=0;t={wait}'
+    response.headers.update(problem.headers)
     return response
 
 
 def _origins() -> tuple[str, ...]:
     """Return the marks of where the request came from: today's, and just after midnight yesterday's too."""
-    address = _visitor()
+    address = visitor()
     now = utcnow()
-    days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in (now, now - PER_VISITOR.span))
+    days = dict.fromkeys(f"{moment:%Y-%m-%d}" for moment in (now, now - timedelta(seconds=PER_VISITOR.seconds)))
     return tuple(sign("visitor-origin", f"{house()}.{day}.{address}")[:16] for day in days) if address else ()
-
-
-def _visitor() -> str:
-    """Return the visitor's network, "" for an unknown one.
-
-    The front reaches us by a socket that has no address, and says whom it speaks for; nobody else is asked.
-    """
-    told = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-    return _network(request.remote_addr or told)
-
-
-def _network(address: str) -> str:
-    """Return what one visitor has: an IPv4 address, or the /64 of IPv6 addresses that a household is given."""
-    try:
-        found = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, IPv6Address) and found.ipv4_mapped is None:
-        return str(IPv6Network((int(found), 64), strict=False))
-    return str(getattr(found, "ipv4_mapped", None) or found)

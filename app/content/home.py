@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 from app.accounts import member_required
 from app.branding import current_site
 from app.content.models import Entry
-from app.facilities import clock, settings
+from app.facilities import clock, limits, settings
 from app.tenancy import current_tenant, db
 
 blueprint = Blueprint("desk", __name__)
@@ -53,6 +53,7 @@ def home() -> str:
         greeting=greeting(current_site().time_zone),
         person=current_user,
         notice_text=settings.text("desk_notice"),
+        nearing=limits.nearing() if current_user.is_owner else [],
         drafts=newest(select(Entry).where(Entry.state == "draft")),
         news=[card() for card in _news],
         recent=newest(select(Entry).where(Entry.state == "published")),

@@ -74,7 +74,7 @@ for _name in ("message-id", "in-reply-to", "references"):
 
 @dataclass(frozen=True)
 class Letter:
-    """A letter in plain text. Its header fields cannot be broken out of, whatever stands in them."""
+    """A letter in plain text, with HTML beside it or not. Its header fields cannot be broken out of, whatever stands in them."""
 
     sender: Address
     to: Address
@@ -83,6 +83,7 @@ class Letter:
     letter_id: str  # Message-ID, with its angle brackets
     date: datetime
     answers: tuple[str, ...] = ()  # the Message-IDs before it in the same thread, oldest first
+    html: str = ""  # the same in a look of its own, for programs that show it
 
     def as_message(self) -> EmailMessage:
         """Return it as RFC 5322 and RFC 2045 write it, in UTF-8."""
@@ -96,6 +97,8 @@ class Letter:
             message["In-Reply-To"] = self.answers[-1]
             message["References"] = " ".join(_bounded(self.answers))
         message.set_content(self.text)
+        if self.html:
+            message.add_alternative(self.html, subtype="html")
         return message
 
 

@@ -20,6 +20,7 @@ DEFAULTS = {
     "default_language": "en",
     "default_time_zone": "UTC",
     "session_hours": "336",  # how long a person stays signed in
+    "audit_days": "400",  # that the rows of each organisation's audit are kept
     "desk_notice": "",  # shown to every member on the desk
 }
 

@@ -29,9 +29,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.facilities import limits
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, rotation, tenancy, utcnow
 from app.tenancy.database import Connection, waiting
-from app.tenancy.errors import DiskFull, FreeholdError, QuotaExceeded
+from app.tenancy.errors import DiskFull, FreeholdError
 
 CHUNK = 65536  # bytes of plaintext
 _SEALED = CHUNK + 16
@@ -101,9 +102,10 @@ def used_bytes() -> int:
 
 def require_room(size: int) -> None:
     """Raise `QuotaExceeded` when the plan has no room for `size` bytes more."""
-    limit, used = current_tenant().max_bytes, used_bytes()
-    if limit is not None and used + size > limit:
-        raise QuotaExceeded("bytes of storage", limit, used)
+    limits.require("storage", size)
+
+
+limits.meter("storage", unit="bytes", label="Storage", used=used_bytes)
 
 
 def find(name: str) -> StoredFile | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from app.accounts import writes_from
 from app.backups.returns import register
 from app.content import tells_news
 from app.inbox import desk, folders, handlers, jobs, live, returns
@@ -30,6 +31,7 @@ def init_app(app: Flask) -> None:
     """Open the inbox on the desk."""
     app.register_blueprint(desk.blueprint)
     plants(plant)
+    writes_from(Box.main_address)
     register(returns.CONVERSATION)
     tells_news(folders.card)
     counts.update(conversations=Conversation.count, messages=Message.count)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
+
+from app.accounts import User
 from app.content import find_submission
 from app.facilities import events
 from app.facilities.events import Event
 from app.inbox.models import Contact, Conversation
+from app.tenancy import db
 
 
 @events.react("SubmissionReceived")
@@ -15,3 +19,12 @@ def open_conversation(event: Event) -> None:
     if form is not None:
         contact, is_spam = Contact.at(form.email, form.name), form.state == "spam"
         Conversation.open_from(contact, form.subject, form.text, submission_id=form.id, is_spam=is_spam)
+
+
+@events.react("PersonDeactivated", "PersonRemoved")
+def free_conversations(event: Event) -> None:
+    """Give back what somebody looked after who is no longer here, so that others see it is free."""
+    by = db.session.get_one(User, event.actor)
+    held = select(Conversation).where(Conversation.assignee_id == event.subject_id, Conversation.state != "closed")
+    for conversation in db.session.scalars(held).all():
+        conversation.assign_to(None, by=by)

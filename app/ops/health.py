@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Config
-from app.facilities import queue
+from app.facilities import audit, queue
 from app.ops import activity
 from app.tenancy import db, tenancy
 from app.tenancy.ledger import AuditRow
@@ -120,6 +120,16 @@ def _live() -> str | None:
     return None
 
 
+def _audit() -> str | None:
+    try:
+        wrong = len(audit.broken())
+    except SQLAlchemyError:
+        return None  # the line about the ledger says it
+    return (
+        f"The audits of {wrong} tenants are not as they were written. Run `freehold audit verify`." if wrong else None
+    )
+
+
 def _migrations() -> str | None:
     behind = db.session.scalar(
         select(func.count()).select_from(Tenant).where(Tenant.schema != tenancy.schema.head, Tenant.state == "active")
@@ -137,5 +147,6 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "copies": _copies,
     "jobs": _jobs,
     "live": _live,
+    "audit": _audit,
     "migrations": _migrations,
 }

@@ -153,7 +153,7 @@ class Tenancy:
         """Tell a file that has reached its plan's size from a disk with no room."""
         used = self.placements.file(tenant.id).stat().st_size
         if tenant.max_bytes is not None and used + (1 << 20) > tenant.max_bytes:
-            return QuotaExceeded("bytes of storage", tenant.max_bytes, used)
+            return QuotaExceeded("storage", tenant.max_bytes, used, unit="bytes")
         return DiskFull(f"There is no room on the disk for {tenant.slug}.")
 
 

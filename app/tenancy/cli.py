@@ -6,8 +6,8 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from app.tenancy import names as valid
 from app.tenancy.binding import db
 from app.tenancy.errors import DatabaseUnreadable, Refused
 from app.tenancy.ledger import MigrationRun
-from app.tenancy.lifecycle import counts, owner_makers
+from app.tenancy.lifecycle import counts, owner_makers, shown
 from app.tenancy.registry import STATES, Domain, Tenant
 
 SOME_FAILED = 1
@@ -78,7 +78,7 @@ def create(
     home = tenancy.config.address(tenant.primary_host)
     link = f"{home}/set-up/{links[0]}" if links else ""
     if as_json:
-        click.echo(json.dumps({**asdict(tenant), "set_up_link": link}, default=str))
+        click.echo(json.dumps({**_facts(tenant), "set_up_link": link}, default=str))
         return
     click.echo(f"{tenant.name} answers at {home}")
     if link:
@@ -93,7 +93,7 @@ def list_tenants(state: str | None, as_json: bool) -> None:
     """List the tenants."""
     found = tenancy.registry.tenants(*([state] if state else ()))
     if as_json:
-        click.echo(json.dumps([asdict(tenant) for tenant in found], default=str))
+        click.echo(json.dumps([_facts(tenant) for tenant in found], default=str))
         return
     for tenant in found:
         click.echo(f"{tenant.slug:<24} {tenant.state:<12} {tenant.tier:<11} {tenant.primary_host:<40} {tenant.name}")
@@ -106,7 +106,8 @@ def list_tenants(state: str | None, as_json: bool) -> None:
 def show(slug: str, as_json: bool) -> None:
     """Show one tenant: state, plan, domains, placement, schema and counts."""
     tenant = known(slug)
-    facts: dict[str, Any] = {**asdict(tenant), "domains": list(tenant.hosts), "counts": _counts(tenant)}
+    facts = {**_facts(tenant), "domains": list(tenant.hosts), "counts": _counts(tenant)}
+    facts |= {name: _from_file(tenant, find) for name, find in shown.items()}
     if as_json:
         click.echo(json.dumps(facts, default=str))
         return
@@ -288,12 +289,22 @@ def _plain(name: str, value: object) -> str:
     return ", ".join(value) if isinstance(value, (list, tuple)) else str(value)
 
 
-def _counts(tenant: ResolvedTenant) -> dict[str, int] | str:
+def _facts(tenant: ResolvedTenant) -> dict[str, Any]:
+    facts = asdict(replace(tenant, caps={}, grants=()))
+    del facts["caps"], facts["grants"]
+    return {**facts, "max_users": tenant.max_users, "max_bytes": tenant.max_bytes}
+
+
+def _counts(tenant: ResolvedTenant) -> Any:
+    return _from_file(tenant, lambda: {name: count() for name, count in counts.items()})
+
+
+def _from_file(tenant: ResolvedTenant, find: Callable[[], Any]) -> Any:
     if tenant.state in ("archived", "deleted", "provisioning"):
         return {}
     try:
         with tenant_context(tenant, writes=False):
-            return {name: count() for name, count in counts.items()}
+            return find()
     except DatabaseUnreadable as error:
         return f"unreadable: {error}"
 

@@ -11,14 +11,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from app.tenancy.errors import AlreadyBound, NoTenant, OpenLease
 
 
+class Grant(NamedTuple):
+    """An exception to a tenant's plan: what it may have of a meter, None for any amount, `until` a moment or for good."""
+
+    meter: str
+    cap: int | None
+    until: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedTenant:
-    """What the registry knows of a tenant, as of one look. Sizes are bytes; a limit of None means none."""
+    """What the registry knows of a tenant, as of one look. Sizes are bytes; a cap of None is no limit."""
 
     id: str
     slug: str
@@ -26,8 +35,6 @@ class ResolvedTenant:
     state: str
     reason: str
     tier: str
-    max_users: int | None
-    max_bytes: int | None
     max_jobs: int
     placement: str
     generation: int
@@ -36,6 +43,25 @@ class ResolvedTenant:
     hosts: tuple[str, ...]
     preview_of: str | None = None  # the id of the living tenant that this shows as it was at `preview_at`
     preview_at: datetime | None = None
+    caps: dict[str, int] = field(default_factory=dict, hash=False)  # of the plan, by meter
+    grants: tuple[Grant, ...] = ()
+
+    def cap(self, meter: str) -> int | None:
+        """Return how much of a meter this tenant may have now; None is no limit."""
+        for grant in self.grants:
+            if grant.meter == meter and (grant.until is None or datetime.now(UTC) < grant.until):
+                return grant.cap
+        return self.caps.get(meter)
+
+    @property
+    def max_users(self) -> int | None:
+        """How many people may sign in."""
+        return self.cap("users")
+
+    @property
+    def max_bytes(self) -> int | None:
+        """How much its files and its database may take on the disk."""
+        return self.cap("storage")
 
 
 @dataclass(slots=True, eq=False)

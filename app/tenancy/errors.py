@@ -15,6 +15,11 @@ class FreeholdError(Exception):
     advice = "Please try again in a moment."
     retry_after: int | None = None  # seconds
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the answer carries beside its page."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
 
 class NoTenant(FreeholdError):
     """Tenant data was touched outside a tenant context."""
@@ -143,12 +148,23 @@ class QuotaExceeded(FreeholdError):
     status = 403
     title = "There is no room left in your plan"
 
-    def __init__(self, quota: str, limit: int, used: int) -> None:
+    def __init__(self, quota: str, limit: int, used: int, *, label: str = "", unit: str = "", after: str = "") -> None:
         self.quota, self.limit, self.used = quota, limit, used
-        self.advice = (
-            f"Your plan allows {limit} ({quota}) and {used} are in use. Remove something or ask for a larger plan."
+        allowed, taken = in_words(limit, unit), in_words(used, "bytes" if unit == "bytes" else "")
+        self.advice = f"{label or quota.capitalize()}: your plan allows {allowed}, and {taken} are taken. " + (
+            after or "Remove something, or ask for a larger plan."
         )
         super().__init__(self.advice)
+
+
+def in_words(amount: int, unit: str = "") -> str:
+    """Return an amount as people read it: bytes as KiB, MiB…, everything else with its unit."""
+    if unit != "bytes":
+        return f"{amount:,} {unit}".strip()
+    size, names = float(amount), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(names) > 1:
+        size, names = size / 1024, names[1:]
+    return f"{size:,.0f} bytes" if names[0] == "bytes" else f"{size:,.1f} {names[0]}"
 
 
 class DiskFull(FreeholdError):

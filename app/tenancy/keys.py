@@ -36,9 +36,9 @@ PLATFORM = "platform"
 PENDING, ACTIVE, RETIRED = "pending", "active", "retired"
 NEXT = ".next"
 
-# What a tenant's stored files are called and what its letters are known by must outlive its key. These sub-keys are kept
-# in the keyring themselves, as owners of their own, from the first rotation on.
-LASTING = ("file-names", "letters")
+# What a tenant's stored files are called, what its letters are known by and what seals its audit must outlive its key.
+# These sub-keys are kept in the keyring themselves, as owners of their own, from the first rotation on.
+LASTING = ("audit", "file-names", "letters")
 
 _KEYRING = """
 CREATE TABLE IF NOT EXISTS wrapped_key (

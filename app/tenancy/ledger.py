@@ -95,17 +95,18 @@ class Ledger:
         self._met: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     def archived_up_to(self, tenant_id: str) -> tuple[int, int] | None:
-        """Return how far the newest copy of a tenant's file goes, (epoch, event id); None when there is none.
+        """Return how far the newest copy of a tenant's file goes, (epoch, event id); None when there is none."""
+        return self.look("SELECT epoch, event_id FROM tenant_backup WHERE tenant_id = ? AND seq > 0", tenant_id)
+
+    def look(self, question: str, *values: Any) -> Any:
+        """Return the first row of an answer, None for none, whoever holds the ledger for writing, as a session may.
 
         Asked at every opening of a file, so over a connection of its own, in autocommit: a few microseconds.
         """
         with self._guard:
             if self._connection is None:
                 self._connection = self._open_file()
-            found = self._connection.execute(
-                "SELECT epoch, event_id FROM tenant_backup WHERE tenant_id = ? AND seq > 0", (tenant_id,)
-            )
-            return found.fetchone()
+            return self._connection.execute(question, values).fetchone()
 
     def close(self) -> None:
         """Close that connection, as before a fork; the next question opens it again."""
@@ -114,20 +115,21 @@ class Ledger:
                 self._connection.close()
                 self._connection = None
 
-    def record_meeting(self, kind: str, tenant_id: str, other: str, **detail: Any) -> None:
-        """Append a row that names two tenants, at most one a minute for the same two in each process.
+    def record_meeting(self, kind: str, tenant_id: str, other: str, **detail: Any) -> bool:
+        """Append a row that names two tenants, at most one a minute for the same two in each process; returns whether.
 
         Whoever brings the wrong cookie or header brings it with every request, and must not fill the disk with that.
         """
         meeting, now = (kind, tenant_id, other), time.monotonic()
         with self._guard:
             if now - self._met.get(meeting, -MEETING_SECONDS) < MEETING_SECONDS:
-                return
+                return False
             self._met[meeting] = now
             self._met.move_to_end(meeting)
             while len(self._met) > MEETINGS_KNOWN:
                 self._met.popitem(last=False)
         self.record(kind, tenant_id, other=other, **detail)
+        return True
 
     def record(
         self, kind: str, tenant_id: str = "", *, other: str | None = None, actor: str = "", **detail: Any

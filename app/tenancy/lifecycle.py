@@ -36,13 +36,25 @@ STAMP = "INSERT INTO stamp (id, tenant_id, epoch, version) VALUES (1, ?, ?, 1)"
 _planters: list[Callable[[str], None]] = []
 owner_makers: list[Callable[[str, str, str | None], str | None]] = []
 counts: dict[str, Callable[[], int]] = {}
+shown: dict[str, Callable[[], Any]] = {}
 settlers: list[Callable[[Connection], None]] = []
+hearers: list[Callable[[Tenancy, ResolvedTenant, str, dict[str, Any]], None]] = []
 
 
 def plants(planter: Callable[[str], None]) -> None:
     """Have `planter` called with the tenant's name when a tenant is made."""
     if planter not in _planters:
         _planters.append(planter)
+
+
+def shows(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
+    """Have `freehold tenants show` print what the function below finds in the tenant's file, under `name`."""
+
+    def register(finder: Callable[[], Any]) -> Callable[[], Any]:
+        shown[name] = finder
+        return finder
+
+    return register
 
 
 def settles(settler: Callable[[Connection], None]) -> Callable[[Connection], None]:
@@ -64,6 +76,20 @@ def hold_work(connection: Connection) -> None:
         (int(time.time() * 1e6), told),
     )
     connection.execute("UPDATE due SET holder = '', leased_until = NULL")
+
+
+def hears(hearer: Callable[[Tenancy, ResolvedTenant, str, dict[str, Any]], None]) -> Callable[..., None]:
+    """Have `hearer(tenancy, tenant, act, detail)` called when operators did something to a tenant that it should know of."""
+    if hearer not in hearers:
+        hearers.append(hearer)
+    return hearer
+
+
+def tell(tenancy: Tenancy, tenant_id: str, act: str, **detail: Any) -> None:
+    """Let modules hear what was done to a tenant: "suspended", "resumed", "archived" or "key_rotated"."""
+    tenant = tenancy.registry.by_id(tenant_id)
+    for hearer in hearers if tenant else ():
+        hearer(tenancy, tenant, act, detail)  # type: ignore[arg-type]
 
 
 def makes_owners(maker: Callable[[str, str, str | None], str | None]) -> None:
@@ -181,6 +207,8 @@ class Lifecycle:
         if not moved.rowcount:
             raise Refused(f"{slug} is {tenant.state}; this needs one that is {' or '.join(from_states)}.")
         self._tenancy.ledger.record(f"tenant_{state}", tenant.id, reason=reason)
+        act = "resumed" if state == "active" else state
+        tell(self._tenancy, tenant.id, act, **({"reason": reason} if reason else {}))
 
     def _known(self, slug: str) -> ResolvedTenant:
         tenant = self._tenancy.registry.by_slug(slug)

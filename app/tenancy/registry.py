@@ -6,6 +6,7 @@ says that another connection has committed: a suspension acts on the next reques
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.tenancy.binding import RegistryModel
-from app.tenancy.context import ResolvedTenant
+from app.tenancy.context import Grant, ResolvedTenant
 from app.tenancy.database import EPOCH, Connection, Timestamp, utcnow
 
 STATES = ("provisioning", "active", "suspended", "archived", "deleted")
@@ -23,18 +24,40 @@ KNOWN_AT_MOST = 20_000
 
 
 class Tier(RegistryModel):
-    """What a plan allows. None is no limit."""
+    """A plan. What it allows is in its caps; a meter without one has no limit."""
 
     __tablename__ = "tier"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     label: Mapped[str]
-    max_users: Mapped[int | None]
-    max_bytes: Mapped[int | None]
     max_jobs: Mapped[int] = mapped_column(default=2)  # that may be on their way or running at once: the tenant's share
     backup_days: Mapped[int] = mapped_column(default=92)  # that a moment is kept at most
     backup_share: Mapped[int] = mapped_column(default=3)  # times its own size that a tenant's shelf may take
     position: Mapped[int] = mapped_column(default=0)
+
+    caps: Mapped[list[TierCap]] = relationship(cascade="all, delete-orphan")
+
+
+class TierCap(RegistryModel):
+    """How much of one meter a plan allows."""
+
+    __tablename__ = "tier_cap"
+
+    tier: Mapped[str] = mapped_column(ForeignKey("tier.name", ondelete="CASCADE"), primary_key=True)
+    meter: Mapped[str] = mapped_column(primary_key=True)
+    cap: Mapped[int]
+
+
+class TenantCap(RegistryModel):
+    """An exception for one tenant: a cap of its own, None for no limit, `until` a moment or for good."""
+
+    __tablename__ = "tenant_cap"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True)
+    meter: Mapped[str] = mapped_column(primary_key=True)
+    cap: Mapped[int | None]
+    reason: Mapped[str]
+    until: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class Tenant(RegistryModel):
@@ -110,8 +133,11 @@ class OperatorSession(RegistryModel):
 
 
 _TENANT = """
-SELECT tenant.id, tenant.slug, tenant.name, tenant.state, tenant.reason, tenant.tier_name, tier.max_users, tier.max_bytes,
-       tier.max_jobs, tenant.placement, tenant.generation, tenant.schema, tenant.preview_of, tenant.preview_at
+SELECT tenant.id, tenant.slug, tenant.name, tenant.state, tenant.reason, tenant.tier_name, tier.max_jobs,
+       tenant.placement, tenant.generation, tenant.schema, tenant.preview_of, tenant.preview_at,
+       (SELECT json_group_object(meter, cap) FROM tier_cap WHERE tier_cap.tier = tenant.tier_name),
+       (SELECT json_group_array(json_array(meter, cap, until)) FROM tenant_cap
+        WHERE tenant_id = coalesce(tenant.preview_of, tenant.id))
 FROM tenant JOIN tier ON tier.name = tenant.tier_name
 """
 
@@ -273,10 +299,8 @@ class Registry:
             "SELECT host, is_primary FROM domain WHERE tenant_id = ? ORDER BY is_primary DESC, created_at",
             (row[0],),
         ).fetchall()
-        tenant_id, slug, name, state, reason, tier, max_users, max_bytes, max_jobs, placement, generation, schema = row[
-            :12
-        ]
-        preview_of, preview_at = row[12:]
+        tenant_id, slug, name, state, reason, tier, max_jobs, placement, generation, schema = row[:10]
+        preview_of, preview_at, caps, grants = row[10:]
         return ResolvedTenant(
             id=tenant_id,
             slug=slug,
@@ -284,8 +308,6 @@ class Registry:
             state=state,
             reason=reason,
             tier=tier,
-            max_users=max_users,
-            max_bytes=max_bytes,
             max_jobs=0 if preview_of else max_jobs,  # nothing that a preview shows may happen again
             placement=placement,
             generation=generation,
@@ -293,5 +315,11 @@ class Registry:
             primary_host=hosts[0][0] if hosts else "",
             hosts=tuple(host for host, _ in hosts),
             preview_of=preview_of,
-            preview_at=None if preview_at is None else EPOCH + timedelta(microseconds=preview_at),
+            preview_at=_moment(preview_at),
+            caps=json.loads(caps),
+            grants=tuple(Grant(meter, cap, _moment(until)) for meter, cap, until in json.loads(grants)),
         )
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else EPOCH + timedelta(microseconds=microseconds)

@@ -18,6 +18,7 @@ import sqlcipher3.dbapi2 as driver
 from app.tenancy.context import ResolvedTenant
 from app.tenancy.database import Connection, connect
 from app.tenancy.errors import DatabaseUnreadable, DiskFull, Refused
+from app.tenancy.lifecycle import tell
 
 if TYPE_CHECKING:
     from app.tenancy import Tenancy
@@ -83,6 +84,7 @@ def rotate(tenancy: Tenancy, tenant: ResolvedTenant) -> Rotated:
         tenancy.keys.activate(tenant.id, new)
         rotated = Rotated(new, round(time.monotonic() - began, 3))
     tenancy.ledger.record("key_rotated", tenant.id, version=new, seconds=rotated.seconds)
+    tell(tenancy, tenant.id, "key_rotated", version=new)
     return rotated
 
 

@@ -70,7 +70,7 @@ def test_an_address_joins_once_however_it_is_written(app, alpha):
 def test_a_full_plan_takes_no_further_person(app, alpha):
     from dataclasses import replace
 
-    with app.app_context(), tenant_context(replace(alpha, max_users=1)):
+    with app.app_context(), tenant_context(replace(alpha, caps={"users": 1})):
         with pytest.raises(QuotaExceeded):
             User.join("second@alpha.test", "Second")
 

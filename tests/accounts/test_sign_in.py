@@ -7,17 +7,12 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from app.accounts import Session, User, throttle
+from app.accounts import Session, User
 from app.facilities import settings
 from app.tenancy import db, platform_context, tenant_context, utcnow
 from tests.printed import filled_in, printed_token
 
 PASSWORD = "a long enough password"
-
-
-@pytest.fixture(autouse=True)
-def _nobody_has_tried() -> None:
-    throttle._tried.clear()
 
 
 def try_to_sign_in(client, email, password=PASSWORD, **more):
@@ -132,12 +127,6 @@ def test_the_eleventh_try_has_to_wait(alpha, beta, client_for):
     assert waiting.status_code == 429
     assert 0 < int(waiting.headers["Retry-After"]) <= 601
     assert try_to_sign_in(client_for(beta), "owner@alpha.test").status_code == 422
-
-
-def test_the_throttle_remembers_a_bounded_number_of_addresses():
-    for number in range(throttle.MOST + 50):
-        throttle.count_try("house", f"{number}@example.test")
-    assert len(throttle._tried) == throttle.MOST
 
 
 def test_a_closed_person_is_out_at_once(app, alpha, signed_in):

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select, text
 
 from app import backups
-from app.accounts import User, hash_password, throttle
+from app.accounts import User, hash_password
 from app.backups import around, timeline
 from app.backups.models import Order
 from app.backups.standing import Return
@@ -24,11 +24,6 @@ from tests.backups.doing import copy_of, proof_of, send
 from tests.conftest import PASSWORD, sign_in
 
 BACKUPS = "/desk/settings/backups/"
-
-
-@pytest.fixture(autouse=True)
-def _nobody_has_tried() -> None:
-    throttle._tried.clear()
 
 
 @pytest.fixture

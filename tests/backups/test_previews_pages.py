@@ -9,7 +9,7 @@ import pytest
 import time_machine
 from sqlalchemy import select
 
-from app.accounts import User, hash_password, throttle
+from app.accounts import User, hash_password
 from app.accounts.models import SetUpLink
 from app.content.models import Entry, Submission
 from app.tenancy import db, jobs, platform_context, utcnow
@@ -20,11 +20,6 @@ from tests.conftest import PASSWORD, sign_in
 from tests.printed import filled_in
 
 BACKUPS = "/desk/settings/backups/"
-
-
-@pytest.fixture(autouse=True)
-def _nobody_has_tried() -> None:
-    throttle._tried.clear()
 
 
 @pytest.fixture
@@ -282,3 +277,13 @@ def test_a_preview_whose_file_cannot_be_read_says_so(app, preview, inside, tenan
     assert inside.get("/desk/").status_code == 503
     assert "You are looking at" in inside.get("/desk/").text
     assert client_for(preview).get("/").status_code == 302
+
+
+def test_nobody_is_invited_or_helped_in_the_past(preview, inside, client_for):
+    page = inside.get("/desk/people/")
+    assert (page.status_code, "Invite somebody" in page.text) == (200, False)
+    form = filled_in(page.text, email="new@example.test", role="owner")
+    assert inside.post("/desk/people/invitations/", data=form).status_code == 404
+    assert inside.post("/desk/profile/name", data=form).status_code == 404
+    assert client_for(preview).get("/sign-in/help").status_code == 404
+    assert "forgot" not in client_for(preview).get("/sign-in").text

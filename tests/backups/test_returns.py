@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -172,7 +173,7 @@ def test_a_file_that_the_plan_has_no_room_for_is_refused(app, alpha, at, tenancy
     name = at(alpha, lambda: storage.put(b"x" * 200_000).name)
     preview = preview_of(app, alpha)
     at(alpha, lambda: db.session.delete(storage.find(name)))
-    limited = alpha.__class__(**{**{f: getattr(alpha, f) for f in alpha.__slots__}, "max_bytes": 100_000})
+    limited = replace(alpha, caps={"storage": 100_000})
     with pytest.raises(QuotaExceeded):
         at(limited, lambda: Bringing(preview, owner()).file(name))
 

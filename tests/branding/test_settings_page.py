@@ -139,7 +139,7 @@ def test_a_logo_larger_than_anybody_needs_is_refused(app, alpha, owner, monkeypa
 def test_a_logo_that_the_plan_has_no_room_for_is_refused(app, alpha, owner, operator):
     page = operator.get("/settings/").text
     operator.post("/settings/", data=filled_in(page, "platform_name", **{"standard-storage": "0.01"}))
-    with app.app_context(), tenant_context(replace(alpha, max_bytes=None)):
+    with app.app_context(), tenant_context(replace(alpha, caps={})):
         db.session.add(StoredFile(name="0" * 64, wrapped_key=b"", size=11 << 20, mime="text/plain"))
         db.session.commit()
     answer = save(owner, logo=(picture(), "logo.png"))

@@ -7,18 +7,12 @@ import json
 import pytest
 from sqlalchemy import insert, select
 
-from app.accounts import throttle
 from app.tenancy import db, platform_context, utcnow
 from app.tenancy.ledger import AuditRow, MigrationRun
 from app.tenancy.registry import Domain, Tenant
 from tests.printed import filled_in, printed_token
 
 PASSWORD = "a long enough password"
-
-
-@pytest.fixture(autouse=True)
-def _nobody_has_tried() -> None:
-    throttle._tried.clear()
 
 
 def send(client, path, **values):

@@ -65,7 +65,7 @@ def test_new_organisations_start_with_what_is_set(app, tenancy, operator, change
 
 
 def test_the_number_of_people_is_held_to_the_plan(app, alpha, tenancy, change):
-    change(**{"standard-max_users": "1"})
+    change(**{"standard-users": "1"})
     with app.app_context(), tenant_context(tenancy.registry.by_slug("alpha")):
         with pytest.raises(QuotaExceeded) as refused:
             User.join("second@alpha.test", "Second")
@@ -83,7 +83,7 @@ def test_the_storage_is_held_to_the_plan_and_reading_goes_on(app, alpha, tenancy
 
 
 def test_an_empty_quota_is_no_limit(alpha, tenancy, change):
-    change(**{"standard-max_users": "", "standard-storage": ""})
+    change(**{"standard-users": "", "standard-storage": ""})
     tenant = tenancy.registry.by_slug("alpha")
     assert (tenant.max_users, tenant.max_bytes) == (None, None)
 
@@ -97,7 +97,7 @@ def test_an_empty_quota_is_no_limit(alpha, tenancy, change):
         {"default_tier": "golden"},
         {"support_address": "nobody"},
         {"platform_name": " "},
-        {"standard-max_users": "-1"},
+        {"standard-users": "-1"},
         {"standard-storage": "lots"},
     ],
 )

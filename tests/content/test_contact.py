@@ -393,7 +393,9 @@ def full_plan(tenancy, alpha):
     """Leave the tenant no room in its plan."""
     size = tenancy.placements.file(alpha.id).stat().st_size
     with tenancy.engines["registry"].begin() as registry:
-        registry.execute(text("UPDATE tier SET max_bytes = :size WHERE name = 'standard'"), {"size": size})
+        registry.execute(
+            text("UPDATE tier_cap SET cap = :size WHERE tier = 'standard' AND meter = 'storage'"), {"size": size}
+        )
     return tenancy.registry.by_slug("alpha")
 
 

@@ -179,7 +179,7 @@ def test_what_outlives_a_key_goes_with_its_owner(keys: Keys):
     with pytest.raises(DatabaseUnreadable):
         keys.tenant_subkey("a", "file-names")
     owners = keys._ring().execute("SELECT DISTINCT owner FROM wrapped_key ORDER BY owner").fetchall()
-    assert owners == [("ab",), ("ab:file-names",), ("ab:letters",), ("platform",)]
+    assert owners == [("ab",), ("ab:audit",), ("ab:file-names",), ("ab:letters",), ("platform",)]
 
 
 # An installation that is older than the versions

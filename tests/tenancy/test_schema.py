@@ -17,6 +17,10 @@ from app.tenancy.schema import MIGRATIONS, alembic_config, heads, migrate
 KEY = bytes(32)
 
 
+# Columns that the code of the last release still reads, to be dropped with the next one.
+YESTERDAY = {("tier", "max_users"), ("tier", "max_bytes")}
+
+
 @pytest.mark.parametrize(
     ("tree", "metadata"),
     [
@@ -40,7 +44,10 @@ def test_migrations_make_what_the_models_say(app, tmp_path: Path, tree: str, met
                 ),
             },
         )
-        assert compare_metadata(context, metadata) == []
+        different = compare_metadata(context, metadata)
+        dropped = {(change[2], change[3].name) for change in different if change[0] == "remove_column"}
+        assert len(dropped) == len(different)
+        assert dropped <= YESTERDAY
     connection.close()
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts.addresses import normal_address
 from app.facilities import events
+from app.facilities.rates import LimitReached, Rate
 from app.facilities.text import lines, one_line
 from app.tenancy import TenantModel, Timestamp, db, utcnow
-from app.tenancy.errors import FreeholdError
 
 SUBJECT_WORDS = 10
 SUBJECT_LENGTH = 150  # characters
@@ -27,32 +26,9 @@ SUBMISSION_RECEIVED = events.kind(
 )
 
 
-class Limit(NamedTuple):
-    """How many submissions may come from one place within a span."""
-
-    name: str
-    most: int
-    span: timedelta
-    advice: str
-
-
-PER_VISITOR = Limit("visitor", 5, timedelta(minutes=10), "You have sent us several messages within a few minutes.")
-PER_ORGANISATION = Limit("organisation", 100, timedelta(hours=1), "Very many messages are coming in at the moment.")
-
-
-class LimitReached(FreeholdError):
-    """Too many submissions came within a span; `retry_after` says when there is room again."""
-
-    code = "limit_reached"
-    status = 429
-    title = "Please wait a little"
-
-    def __init__(self, limit: Limit, wait: timedelta) -> None:
-        self.limit = limit
-        self.retry_after = int(min(max(wait, timedelta()), limit.span).total_seconds()) + 1
-        minutes = -(-self.retry_after // 60)
-        self.advice = f"{limit.advice} Please send this one again in {minutes} minute{'s' if minutes > 1 else ''}."
-        super().__init__(self.advice)
+# Counted by the rows themselves, in the transaction that adds one: exact, and the same without Valkey.
+PER_VISITOR = Rate("visitor", 5, 600, "You have sent us several messages within a few minutes.")
+PER_ORGANISATION = Rate("organisation", 100, 3600, "Very many messages are coming in at the moment.")
 
 
 class Submission(TenantModel):
@@ -119,12 +95,12 @@ class Submission(TenantModel):
         cls._require(PER_ORGANISATION, cls.state == state)
 
     @classmethod
-    def _require(cls, limit: Limit, counted: ColumnElement[bool]) -> None:
-        began = utcnow() - limit.span
+    def _require(cls, rate: Rate, counted: ColumnElement[bool]) -> None:
+        began = utcnow() - timedelta(seconds=rate.seconds)
         newest = select(cls.created_at).where(counted, cls.created_at > began).order_by(cls.created_at.desc())
-        oldest = db.session.scalar(newest.offset(limit.most - 1).limit(1))
+        oldest = db.session.scalar(newest.offset(rate.most - 1).limit(1))
         if oldest is not None:
-            raise LimitReached(limit, oldest - began)
+            raise LimitReached(rate, (oldest - began).total_seconds(), "Please send this one again")
 
     @classmethod
     def _forget_origins(cls) -> None:

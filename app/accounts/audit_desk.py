@@ -1,0 +1,180 @@
+"""Where owners read their organisation's audit: who did what that touches its safety, newest first."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from flask import Blueprint, make_response, render_template, request
+from sqlalchemy import Select, or_, select
+from werkzeug.wrappers import Response
+
+from app.accounts.models import User
+from app.accounts.policy import owner_required
+from app.facilities import audit, clock
+from app.facilities.audit import Audit
+from app.facilities.pagination import Pagination, paginate
+from app.tenancy import current_tenant, db
+
+blueprint = Blueprint("audit_desk", __name__, url_prefix="/desk/settings/audit")
+
+PER_PAGE = 50
+MOST_ROWS = 100_000  # of a download, the newest
+COLUMNS = ("number", "time", "what", "kind", "by", "about", "detail", "request", "hash")
+FORMULAS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+)  # with which a spreadsheet takes a cell for a formula (OWASP, CSV injection)
+
+# By whose clocks the page speaks; the module that knows the organisation's zone says so.
+_zones: list[Callable[[], str]] = []
+
+
+def reads_clock(zone: Callable[[], str]) -> None:
+    """Have `zone()` say by which clocks (IANA name) the current organisation lives."""
+    _zones[:] = [zone]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for: acts of one kind, that a person did or that were done to them, of one day."""
+
+    kind: str
+    who: str
+    day: date | None
+
+    @classmethod
+    def asked(cls) -> Wanted:
+        """Read the address's question; what is no kind and no day asks for all."""
+        kinds = {kind.name for kind in audit.kinds()}
+        kind, who = request.args.get("kind", ""), request.args.get("who", "").strip()[:100]
+        return cls(kind if kind in kinds else "", who, _day(request.args.get("day", "")))
+
+    def rows(self) -> Select[Any]:
+        """Select the rows, newest first."""
+        found = select(Audit).order_by(Audit.id.desc())
+        if self.kind:
+            found = found.where(Audit.kind == self.kind)
+        if self.who:
+            named = select(User.email).where(User.name.icontains(self.who, autoescape=True))
+            sides = (
+                (side.icontains(self.who, autoescape=True), side.in_(named)) for side in (Audit.actor, Audit.subject)
+            )
+            found = found.where(or_(*(rule for side in sides for rule in side)))
+        if self.day:
+            found = found.where(Audit.at >= _midnight(self.day), Audit.at < _midnight(self.day + timedelta(days=1)))
+        return found
+
+    @property
+    def query(self) -> dict[str, str]:
+        """What asks for the same again, for links."""
+        asked = {"kind": self.kind, "who": self.who, "day": self.day.isoformat() if self.day else ""}
+        return {name: value for name, value in asked.items() if value}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row as people read it; `at` is by the organisation's clocks."""
+
+    row: Audit
+    at: datetime
+    sentence: str
+
+
+@blueprint.after_request
+def keep_private(response: Response) -> Response:
+    """Keep these pages out of every cache."""
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@blueprint.get("/")
+@owner_required
+def show() -> Response:
+    """List what happened, a page at a time."""
+    wanted = Wanted.asked()
+    found = paginate(wanted.rows(), request.args.get("page", 1, type=int), PER_PAGE)
+    page = render_template(
+        "accounts/desk/audit.html",
+        found=Pagination(lines(found.items), found.page, found.pages, found.total),
+        wanted=wanted,
+        kinds=[(kind.name, kind.name.replace("_", " ").capitalize()) for kind in audit.kinds()],
+        standing=audit.standing(current_tenant().id),
+    )
+    return make_response(page)
+
+
+@blueprint.get("/rows.csv")
+@owner_required
+def download() -> Response:
+    """Give the same rows as a file for a spreadsheet."""
+    rows = db.session.scalars(Wanted.asked().rows().limit(MOST_ROWS)).all()
+    file = io.StringIO()
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    writer.writerows(cells(lines(rows)))
+    response = make_response(file.getvalue())
+    response.mimetype = "text/csv"
+    response.headers["Content-Disposition"] = f'attachment; filename="audit-{current_tenant().slug}.csv"'
+    return response
+
+
+def lines(rows: Iterable[Audit]) -> list[Line]:
+    """Tell of rows in sentences; people are called by the names they go by now."""
+    rows, zone = list(rows), _zone()
+    addresses = {address for row in rows for address in (row.actor, row.subject) if address}
+    people = select(User.email, User.name)
+    few = people.where(User.email.in_(addresses)) if len(addresses) <= 2 * PER_PAGE else people
+    names = dict(db.session.execute(few).tuples().all())
+    return [Line(row, clock.local(row.at, zone), sentence(row, names)) for row in rows]
+
+
+def sentence(row: Audit, names: dict[str, str]) -> str:
+    """Say in a plain sentence what a row tells."""
+    known = {kind.name: kind for kind in audit.kinds()}.get(row.kind)
+    if known is None or not known.sentence:
+        return known.meaning.rstrip(".") if known else row.kind.replace("_", " ").capitalize()
+    facts = {name: str(value) for name, value in row.told.items()}
+    actor, subject = (names.get(address, address) for address in (row.actor, row.subject))
+    if facts.get("browser", "").startswith("A "):
+        facts["browser"] = facts["browser"].lower()
+    facts |= {"actor": actor or "Somebody", "subject": subject or "somebody who is not here"}
+    return known.sentence.format_map(defaultdict(str, facts)).strip().rstrip(".:")
+
+
+def cells(told: Iterable[Line]) -> Iterator[list[str | int]]:
+    """Return the cells of lines, none of which a spreadsheet takes for a formula."""
+    for line in told:
+        row = line.row
+        texts = (line.at.isoformat(timespec="seconds"), line.sentence, row.kind, row.actor, row.subject, row.detail)
+        yield [row.id, *(plain(text) for text in (*texts, row.request_id, row.hash))]
+
+
+def plain(text: str) -> str:
+    """Return a text that a spreadsheet shows as it is."""
+    return f"'{text}" if text.startswith(FORMULAS) else text
+
+
+def _day(given: str) -> date | None:
+    try:
+        found = date.fromisoformat(given)
+    except ValueError:
+        return None
+    return found if 1970 < found.year < 9999 else None
+
+
+def _midnight(day: date) -> datetime:
+    return clock.from_local(datetime.combine(day, time()), _zone())
+
+
+def _zone() -> str:
+    return _zones[0]() if _zones else "UTC"

@@ -1,0 +1,64 @@
+"""What people get by letter: an invitation, and help with a forgotten password. Links lead to the primary domain alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import current_app, render_template
+
+from app.accounts.models import Invitation, User
+from app.facilities import mail
+from app.tenancy import current_tenant, utcnow
+
+# From which address the current organisation writes; the module that keeps its letter box says so.
+_senders: list[Callable[[], str]] = []
+
+
+def writes_from(sender: Callable[[], str]) -> None:
+    """Have `sender()` say from which address the letters of the current organisation come."""
+    _senders[:] = [sender]
+
+
+def link(path: str) -> str:
+    """Return the address of a path on the primary domain, as the registry has it."""
+    return current_app.config["FREEHOLD"].address(current_tenant().primary_host) + path
+
+
+def invitation_link(invitation: Invitation) -> str:
+    """Return the address at which an invitation is accepted."""
+    return link(f"/invitation/{invitation.token}")
+
+
+def invitation_letter(invitation: Invitation) -> mail.Letter:
+    """Return the letter that brings an invitation; raises `mail.MailRefused` for an address that no letter reaches."""
+    subject = f"{invitation.inviter_name} invites you to {current_tenant().name}"
+    to = mail.address(invitation.email, invitation.name)
+    facts = {"invitation": invitation, "link": invitation_link(invitation)}
+    return _letter("invitation", to, subject, f"invitation.{invitation.token_hash[:24]}", **facts)
+
+
+def help_letter(user: User, token: str, mark: str) -> mail.Letter:
+    """Return the letter with a link for a forgotten password; `mark` is one that no other letter has."""
+    subject = f"Your password at {current_tenant().name}"
+    facts = {"user": user, "link": link(f"/set-up/{token}")}
+    return _letter("help", mail.address(user.email, user.name), subject, f"help.{mark}", **facts)
+
+
+def name_of(letter: mail.Letter) -> str:
+    """Return a name for the letter that no other of any tenant has."""
+    return f"{current_tenant().slug}.{letter.letter_id.strip('<').partition('@')[0]}"
+
+
+def _letter(template: str, to: Any, subject: str, mark: str, **facts: Any) -> mail.Letter:
+    host = current_tenant().primary_host
+    sender = _senders[0]() if _senders else f"inbox@{host}"
+    return mail.Letter(
+        sender=mail.address(sender, current_tenant().name),
+        to=to,
+        subject=subject,
+        text=render_template(f"accounts/mail/{template}.txt", **facts),
+        html=render_template(f"accounts/mail/{template}.html", subject=subject, **facts),
+        letter_id=f"<{mark}@{host}>",
+        date=utcnow(),
+    )

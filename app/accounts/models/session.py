@@ -1,0 +1,55 @@
+"""Where a person is signed in."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from sqlalchemy import ForeignKey, delete, select
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.facilities import audit
+from app.tenancy import TenantModel, Timestamp, db, utcnow
+
+if TYPE_CHECKING:
+    from app.accounts.models.user import User
+
+SEEN_EVERY = timedelta(minutes=5)
+
+
+class Session(TenantModel):
+    """One browser in which a person is signed in."""
+
+    __tablename__ = "session"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
+    csrf: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    last_seen_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+    user_agent: Mapped[str] = mapped_column(default="")
+
+    user: Mapped[User] = relationship("User", lazy="joined", innerjoin=True)
+
+    @classmethod
+    def find(cls, token_hash: str) -> Self | None:
+        """Return the living session with this token's hash, with its person."""
+        session = db.session.scalar(select(cls).where(cls.token_hash == token_hash, cls.expires_at > utcnow()))
+        return session if session and session.user.is_active else None
+
+    @classmethod
+    def sweep(cls) -> None:
+        """Remove the sessions that have run out."""
+        db.session.execute(delete(cls).where(cls.expires_at <= utcnow()))
+
+    def touch(self) -> None:
+        """Note that the person is here, at most every five minutes."""
+        if utcnow() - self.last_seen_at >= SEEN_EVERY:
+            self.last_seen_at = self.user.last_seen_at = utcnow()
+
+    def end(self) -> None:
+        """Sign this browser out."""
+        audit.note("signed_out", actor=self.user.email, subject=self.user.email)
+        db.session.delete(self)

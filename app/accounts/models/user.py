@@ -1,0 +1,201 @@
+"""A person of one organisation."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timedelta
+from typing import Self
+
+from flask_login import UserMixin
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.accounts import passwords
+from app.accounts.addresses import normal_address
+from app.accounts.browsers import browser_named
+from app.accounts.cookies import Token
+from app.accounts.models.links import SetUpLink
+from app.accounts.models.session import Session
+from app.accounts.passwords import Hashed
+from app.facilities import audit, events, limits
+from app.tenancy import TenantModel, Timestamp, current_tenant, db, utcnow
+from app.tenancy.errors import Refused
+
+ROLES = {"owner": "Owner", "member": "Member"}
+LAST_OWNER = "There would be no owner left to look after the organisation. Make somebody else an owner first."
+
+RENAMED = events.kind("PersonRenamed", "Somebody goes by another name.", subject="person")
+ROLE_CHANGED = events.kind("RoleChanged", "Somebody was given another role.", subject="person")
+DEACTIVATED = events.kind(
+    "PersonDeactivated", "Somebody may not sign in any more, until further notice.", subject="person"
+)
+REACTIVATED = events.kind("PersonReactivated", "Somebody may sign in again.", subject="person")
+REMOVED = events.kind("PersonRemoved", "Somebody left for good; what they wrote keeps their name.", subject="person")
+
+
+class User(UserMixin, TenantModel):
+    """A person inside one organisation. One who was removed stays as the name on what they wrote, with nothing else."""
+
+    __tablename__ = "user"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    email: Mapped[str] = mapped_column(unique=True)  # casefolded
+    name: Mapped[str]
+    password_hash: Mapped[str | None]  # none until the set-up link was used
+    role: Mapped[str] = mapped_column(default="member")  # owner, member
+    state: Mapped[str] = mapped_column(default="active")  # active, closed (deactivated), removed
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    last_seen_at: Mapped[datetime | None] = mapped_column(Timestamp)  # to five minutes
+
+    @classmethod
+    def join(cls, email: str, name: str, role: str = "member", hashed: Hashed | None = None) -> Self:
+        """Add a person; raises `Refused` for an address that is unusable or here already, `QuotaExceeded` for no room."""
+        address = normal_address(email)
+        if cls.by_email(address):
+            raise Refused(f"{address} is here already.")
+        cls.require_room()
+        user = cls(email=address, name=name.strip() or address, role=role, password_hash=hashed)
+        db.session.add(user)
+        return user
+
+    @classmethod
+    def by_email(cls, email: str) -> Self | None:
+        """Return the person with this address, however it is written."""
+        return db.session.scalar(select(cls).where(cls.email == email.strip().casefold()))
+
+    @classmethod
+    def count(cls) -> int:
+        """Return how many people may sign in."""
+        return db.session.scalar(select(func.count()).select_from(cls).where(cls.state == "active")) or 0
+
+    @classmethod
+    def places_taken(cls) -> int:
+        """Return how many places of the plan are taken: by those who may sign in, and by those who are invited."""
+        from app.accounts.models.invitation import Invitation  # which asks this module who is here
+
+        return cls.count() + Invitation.count_open()
+
+    @classmethod
+    def require_room(cls, places: int = 1) -> None:
+        """Raise `QuotaExceeded` when the plan has no such number of places left; 0 asks for those who are there already."""
+        limits.require("users", places)
+
+    @classmethod
+    def authenticate(cls, email: str, password: str) -> Self | None:
+        """Return the person with this address and password. No transaction is open while it hashes."""
+        found = cls.by_email(email)
+        user_id, stored = (found.id, found.password_hash) if found else (0, None)
+        db.session.rollback()
+        if not passwords.matches(stored, password):
+            return None
+        user = db.session.get(cls, user_id)
+        return user if user and user.is_active and user.password_hash == stored else None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether this person may sign in."""
+        return self.state == "active"
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this person decides about the organisation."""
+        return self.role == "owner"
+
+    def sign_in(self, lifetime: timedelta, user_agent: str = "") -> Token:
+        """Open a session and return its token, which only the browser keeps."""
+        token = Token.fresh(current_tenant().id)
+        Session.sweep()
+        self.last_seen_at = utcnow()
+        db.session.add(
+            Session(
+                token_hash=token.hash,
+                user_id=self.id,
+                csrf=secrets.token_urlsafe(32),
+                expires_at=utcnow() + lifetime,
+                user_agent=user_agent[:200],
+            )
+        )
+        audit.note("signed_in", actor=self.email, subject=self.email, browser=browser_named(user_agent))
+        return token
+
+    def rename(self, name: str) -> None:
+        """Take another name; what was written before keeps the one it was written under."""
+        if name != self.name:
+            audit.note("person_renamed", actor=self.email, subject=self.email)
+            self.name = name
+            self._tell(RENAMED, self)
+
+    def set_password(self, hashed: Hashed) -> None:
+        """Give this person a new password; every session opened with the old one ends, and no open link works any more."""
+        self.password_hash = hashed
+        audit.note("password_set", actor=self.email, subject=self.email)
+        self.end_sessions()
+        SetUpLink.void(self.id)
+
+    def end_sessions(self, but: int = 0) -> None:
+        """Sign this person out everywhere, but for the session of id `but`."""
+        db.session.execute(delete(Session).where(Session.user_id == self.id, Session.id != but))
+
+    def give_role(self, role: str, *, by: User) -> None:
+        """Change what this person may do, and sign them out; raises `Refused` for oneself, and for the last owner."""
+        self._refuse_oneself(by)
+        if role not in ROLES:
+            raise Refused("There is no such role.")
+        if role == self.role:
+            return
+        if self.is_owner:
+            self._refuse_last_owner()
+        audit.note("role_changed", actor=by.email, subject=self.email, before=self.role, after=role)
+        self.role = role
+        self.end_sessions()
+        self._tell(ROLE_CHANGED, by)
+
+    def deactivate(self, *, by: User) -> None:
+        """Let this person sign in no more, from this moment; raises `Refused` for oneself, and for the last owner."""
+        self._refuse_oneself(by)
+        if not self.is_active:
+            return
+        self._refuse_last_owner()
+        audit.note("person_deactivated", actor=by.email, subject=self.email)
+        self.state = "closed"
+        self._lock_out()
+        self._tell(DEACTIVATED, by)
+
+    def reactivate(self, *, by: User) -> None:
+        """Let this person sign in again, with the password they had; raises `QuotaExceeded` when the plan is full."""
+        if self.state != "closed":
+            return
+        self.require_room()
+        audit.note("person_reactivated", actor=by.email, subject=self.email)
+        self.state = "active"
+        self._tell(REACTIVATED, by)
+
+    def remove(self, *, by: User) -> None:
+        """Take this person out for good, or oneself: address and credentials go, their name stays on what they wrote.
+
+        Raises `Refused` for the last owner.
+        """
+        self._refuse_last_owner()
+        audit.note("person_left" if by.id == self.id else "person_removed", actor=by.email, subject=self.email)
+        self.state, self.role = "removed", "member"
+        self._lock_out()
+        self.email, self.password_hash, self.last_seen_at = f"removed-{self.id}", None, None
+        self._tell(REMOVED, by)
+
+    def _lock_out(self) -> None:
+        self.end_sessions()
+        SetUpLink.void(self.id)
+
+    def _refuse_oneself(self, by: User) -> None:
+        if by.id == self.id:
+            raise Refused("Nobody does this to themselves. Ask another owner.")
+
+    def _refuse_last_owner(self) -> None:
+        """Raise `Refused` when nobody else could look after the organisation; the writer's lock keeps the answer true."""
+        able = select(func.count()).select_from(User).where(User.role == "owner", User.state == "active")
+        others = db.session.scalar(able.where(User.id != self.id, User.password_hash.is_not(None)))
+        if self.is_owner and self.is_active and not others:
+            raise Refused(LAST_OWNER)
+
+    def _tell(self, kind: events.Kind, by: User) -> None:
+        events.record(kind, self.id, audience="members", by=by.id)

@@ -1,0 +1,176 @@
+"""One's own page: name, password, where one is signed in, and how to leave."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
+from sqlalchemy import select
+from werkzeug.wrappers import Response
+
+from app.accounts import cookies, passwords, throttle
+from app.accounts.browsers import browser_named
+from app.accounts.forms import ChangePasswordForm, Form, NameForm, RemovalForm
+from app.accounts.models import Session, User
+from app.accounts.notices import flash
+from app.accounts.passwords import Hashed, hash_password
+from app.accounts.policy import ask_to_sign_in, member_required
+from app.accounts.previews import is_preview
+from app.accounts.visits import UNSAFE, house, server_session, this_visit
+from app.facilities import audit, settings
+from app.tenancy import db, utcnow
+from app.tenancy.errors import Refused
+
+blueprint = Blueprint("profile", __name__, url_prefix="/desk/profile")
+
+WRONG = "That is not your password. Please try once more."
+
+
+@blueprint.before_request
+def only_today() -> None:
+    """Change nothing inside a preview: it is thrown away."""
+    if is_preview() and request.method in UNSAFE:
+        abort(404)
+
+
+@blueprint.after_request
+def keep_private(response: Response) -> Response:
+    """Keep this page out of every cache."""
+    response.headers["Cache-Control"] = "private, no-store"
+    return response
+
+
+@blueprint.get("/")
+@member_required
+def show() -> Response:
+    """Show one's own page."""
+    return profile_page()
+
+
+@blueprint.post("/name")
+@member_required
+def rename() -> Response:
+    """Take another name."""
+    form = NameForm()
+    if not form.validate():
+        return profile_page(422, name_form=form)
+    me().rename(form.name.data)
+    return saved("You go by that name from now on.")
+
+
+@blueprint.post("/password")
+@member_required
+def change_password() -> Response:
+    """Change the password. All other browsers are signed out; this one goes on, under another token."""
+    form, user = ChangePasswordForm(), me()
+    if not form.validate():
+        return profile_page(422, password_form=form)
+    try:
+        throttle.count_own_password(house(), user.email)
+        hashed = checked(user, form)
+    except throttle.REFUSALS as refusal:
+        form.form_errors.append(refusal.advice)
+        return profile_page(refusal.status, password_form=form)
+    # Another request may have ended this session while the password was being hashed.
+    session = Session.find(this_visit().token.hash)  # type: ignore[union-attr]
+    if session is None:
+        return ask_to_sign_in()
+    if hashed is None:
+        form.current.errors = [WRONG]
+        return profile_page(422, password_form=form)
+    throttle.forgive_own_password(house(), session.user.email)
+    session.user.set_password(hashed)
+    return go_on(session)
+
+
+@blueprint.post("/sessions/<int:session_id>/end")
+@member_required
+def end_session(session_id: int) -> Response:
+    """Sign out one of one's own browsers."""
+    session = db.session.get(Session, session_id)
+    if session is None or session.user_id != me().id:
+        abort(404)
+    session.end()
+    return saved("That browser is signed out.")
+
+
+@blueprint.post("/sessions/end")
+@member_required
+def end_others() -> Response:
+    """Sign out all of one's browsers but this one."""
+    me().end_sessions(but=server_session().id)
+    audit.note("sessions_ended", actor=me().email, subject=me().email)
+    return saved("All other browsers are signed out.")
+
+
+@blueprint.route("/leaving", methods=["GET", "POST"])
+@member_required
+def leave() -> Response:
+    """Say what becomes of one's work, and leave once one's address was typed."""
+    user = me()
+    form = RemovalForm(user.email)
+    if not form.validate_on_submit():
+        return page("leave.html", 422 if form.errors else 200, form=form)
+    try:
+        user.remove(by=user)
+    except Refused as refusal:
+        form.form_errors.append(refusal.advice)
+        return page("leave.html", 422, form=form)
+    db.session.commit()
+    flash("info", "You have left. Thank you for what you did here.")
+    response = redirect("/sign-in", 303)
+    cookies.take_back(response)
+    return response
+
+
+def me() -> User:
+    """Return whoever is signed in."""
+    return server_session().user
+
+
+def checked(user: User, form: ChangePasswordForm) -> Hashed | None:
+    """Return the hash of the new password when the present one is right. No transaction is open while it hashes."""
+    stored = user.password_hash
+    db.session.rollback()
+    if not passwords.matches(stored, form.current.data):
+        return None
+    return hash_password(form.password.data)
+
+
+def go_on(session: Session) -> Response:
+    """Give this browser a fresh token: the old one may be known to somebody."""
+    lifetime = timedelta(hours=settings.number("session_hours"))
+    token = session.user.sign_in(lifetime, request.user_agent.string)
+    flash("success", "Your password is changed. All other browsers are signed out.")
+    db.session.commit()
+    response = redirect(url_for("profile.show"), 303)
+    cookies.give(response, "freehold", str(token), lifetime)
+    return response
+
+
+def saved(said: str) -> Response:
+    """Keep what was done, and show the page again."""
+    db.session.commit()
+    flash("success", said)
+    return redirect(url_for("profile.show"), 303)
+
+
+def profile_page(status: int = 200, name_form: Form | None = None, password_form: Form | None = None) -> Response:
+    """Show one's own page, with what was wrong in one of its forms."""
+    user = me()
+    own = select(Session).where(Session.user_id == user.id, Session.expires_at > utcnow())
+    return page(
+        "profile.html",
+        status,
+        name_form=name_form or NameForm(formdata=None, name=user.name),
+        password_form=password_form or ChangePasswordForm(formdata=None),
+        sessions=db.session.scalars(own.order_by(Session.last_seen_at.desc(), Session.id.desc())).all(),
+        this=server_session().id,
+        browser_named=browser_named,
+    )
+
+
+def page(template: str, status: int = 200, **values: Any) -> Response:
+    """Render a page of one's own."""
+    return make_response(render_template(f"accounts/desk/{template}", **values), status)
