@@ -19,7 +19,7 @@ from app.backups.models import Order
 from app.backups.shelf import Moment, Shelf
 from app.backups.standing import Return, last_return, standing
 from app.backups.target import TargetDown
-from app.facilities import clock
+from app.facilities import clock, events
 from app.facilities.pagination import Pagination
 from app.tenancy import ResolvedTenant, current_tenant, db, utcnow
 from app.tenancy.errors import FreeholdError, Refused
@@ -107,8 +107,14 @@ def replace(seq: int) -> Response:
     form = ReplaceForm(tenant.name)
     if form.validate_on_submit():
         return ask("replace", chosen.seq)
-    undone = around.undone_by(backups.shelf_of(tenant.id), chosen)
-    return page("backups/desk/replace.html", 422 if form.errors else 200, form=form, chosen=chosen, undone=undone)
+    preview = backups.preview_of(tenant.id)
+    shown = {
+        "chosen": chosen,
+        "undone": around.undone_by(backups.shelf_of(tenant.id), chosen),
+        "is_old": chosen.at < utcnow() - events.KEPT,
+        "is_shown": preview is not None and preview.preview_at == chosen.at,
+    }
+    return page("backups/desk/replace.html", 422 if form.errors else 200, form=form, **shown)
 
 
 @blueprint.get("/order")
@@ -172,8 +178,14 @@ def bring_back(name: str, item_id: int) -> Response:
         db.session.rollback()
         flash("danger", refusal.advice)
         return redirect(url_for(".things", kind=kind.name), 303)
-    flash("success", f"This {kind.label} is back, as it was on {spoken(preview.preview_at)}.")
+    flash("success", told(kind, spoken(preview.preview_at)))
     return redirect(path, 303)
+
+
+def told(kind: returns.Returnable, moment: str) -> str:
+    """Say that a thing is back, and how."""
+    how = f" {kind.comes_as}" if kind.comes_as else ""
+    return f"This {kind.label} is back{how}, as it was on {moment}. {kind.then}".strip()
 
 
 @preview_blueprint.post("/look/end")
@@ -273,9 +285,18 @@ def brought_back() -> Return | None:
 def tell_of_return(user: User) -> None:
     """Tell a person who signs in for the first time since that the organisation was brought back."""
     back = None if is_preview() else last_return(current_tenant().id)
-    if back and not has_been_here(user, back.since):
-        undo = " An owner can undo this under Settings, Backups." if user.is_owner else ""
-        flash("info", f"The organisation stands as of {spoken(back.at)}, brought back on {spoken(back.since)}.{undo}")
+    if back is None or has_been_here(user, back.since) or leads_here():
+        return
+    if back.before is None:
+        flash("info", f"The organisation was brought back from a copy of {spoken(back.at)}, on {spoken(back.since)}.")
+        return
+    undo = " An owner can undo this under Settings, Go back in time." if user.is_owner else ""
+    flash("info", f"The organisation stands as of {spoken(back.at)}, brought back on {spoken(back.since)}.{undo}")
+
+
+def leads_here() -> bool:
+    """Tell whether signing in leads to a page that says itself that the organisation was brought back."""
+    return request.form.get("next", "") in (url_for("backups_desk.show"), url_for("backups_desk.order"))
 
 
 def has_been_here(user: User, since: datetime) -> bool:
@@ -296,8 +317,8 @@ def zone() -> str:
 
 
 def spoken(at: datetime | None) -> str:
-    """Return a time as the organisation's clocks show it, such as "7 March 2026, 14:05"."""
-    return f"{clock.local(at, zone()):%-d %B %Y, %H:%M}" if at else ""
+    """Return a time as the organisation's clocks show it, such as "7 March 2026, 14:05:09"."""
+    return f"{clock.local(at, zone()):%-d %B %Y, %H:%M:%S}" if at else ""
 
 
 def page(template: str, status: int = 200, /, **values: Any) -> Response:

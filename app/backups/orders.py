@@ -16,9 +16,10 @@ from sqlalchemy import Engine, select, update
 from app.backups import previews
 from app.backups.drills import drill
 from app.backups.keeper import Keeper
-from app.backups.models import DONE, FAILED, KINDS, RUNNING, WAITING, Order
+from app.backups.models import DONE, FAILED, KINDS, RUNNING, WAITING, Order, Proof
 from app.backups.restore import restore_replacing
 from app.backups.shelf import Moment
+from app.backups.standing import in_words
 from app.config import CHECKOUT
 from app.tenancy import ResolvedTenant, Tenancy, db, utcnow
 from app.tenancy.errors import FreeholdError, Refused
@@ -29,7 +30,6 @@ SAID = {
     "preview": "The preview is ready.",
     "replace": "It is done.",
     "discard": "The preview was thrown away.",
-    "drill": "The restore was proven.",
     "tick": "The copy was made.",
 }
 
@@ -165,10 +165,15 @@ def _done(tenancy: Tenancy, keeper: Keeper, kind: str, tenant: ResolvedTenant, s
         previews.discard(tenancy, tenant.id)
     elif kind == "drill":
         proof = drill(tenancy, keeper, tenant.id, told)
-        return f"It failed: {proof.error}" if proof.error else ""
+        return f"It failed: {proof.error}" if proof.error else proven(proof)
     elif kind == "tick":
         keeper.copy(tenant.id)
     return ""
+
+
+def proven(proof: Proof) -> str:
+    """Say what a clean restore brought back, and how long it took."""
+    return f"The restore was proven: {proof.rows:,} rows came back, and it took {in_words(proof.seconds)}."
 
 
 def _moment(keeper: Keeper, tenant: ResolvedTenant, seq: int | None) -> Moment:

@@ -27,7 +27,7 @@ from app.tenancy.errors import Refused, WrongTenant
 
 T = TypeVar("T")
 
-MISSING, CHANGED, SAME, HIDDEN = "missing", "changed", "same", ""
+MISSING, TRASHED, CHANGED, SAME, HIDDEN = "missing", "trashed", "changed", "same", ""
 
 
 class AlreadyHere(Refused):
@@ -74,7 +74,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Item:
-    """Something that a preview holds, and how it stands here today: "missing", "changed" or "same"."""
+    """Something that a preview holds, and how it stands here today: "missing", "trashed", "changed" or "same"."""
 
     id: int
     title: str
@@ -126,6 +126,8 @@ class Returnable:
     known: Callable[[Found, Bringing], str]
     take: Callable[[int, Person], dict[str, Any] | None]
     bring: Callable[[dict[str, Any], Bringing], str]
+    comes_as: str = ""  # such as "as a draft", where it does not come back as it was
+    then: str = ""  # what is left to do about it
 
 
 _returnables: dict[str, Returnable] = {}

@@ -17,9 +17,10 @@ def day(context: Context, dt: datetime | None) -> str:
 
 
 @pass_context
-def moment(context: Context, dt: datetime | None) -> str:
-    """Print an aware moment to the minute, such as "7 March 2026, 14:05 CET"."""
-    return f"{here(context, dt):%-d %B %Y, %H:%M %Z}" if dt else ""
+def moment(context: Context, dt: datetime | None, seconds: bool = False) -> str:
+    """Print an aware moment to the minute or the second, such as "7 March 2026, 14:05 CET"."""
+    wall = "%H:%M:%S" if seconds else "%H:%M"
+    return f"{here(context, dt):%-d %B %Y, {wall} %Z}" if dt else ""
 
 
 def here(context: Context, dt: datetime) -> datetime:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import and_, select
 
 from app.accounts import User
-from app.backups.returns import CHANGED, MISSING, SAME, AlreadyHere, Bringing, Found, Person, Returnable
+from app.backups.returns import CHANGED, MISSING, SAME, TRASHED, AlreadyHere, Bringing, Found, Person, Returnable
 from app.branding import current_site
 from app.content.files import MENTIONED
 from app.content.forms import TITLE_LENGTH
@@ -38,11 +38,13 @@ def listed(asker: Person, search: str, most: int) -> list[Found]:
 
 
 def known(found: Found, bringing: Bringing) -> str:
-    """Say how a page or post of the preview stands here; in the trash, it is missing."""
+    """Say how a page or post of the preview stands here."""
     mark, _, origin = found.mark.partition(" ")
     entry = _here(found.id, found.born, origin)
-    if entry is None or entry.state == "trashed":
+    if entry is None:
         return MISSING
+    if entry.state == "trashed":
+        return TRASHED
     return SAME if _mark(entry) == mark else CHANGED
 
 
@@ -178,4 +180,6 @@ def _desk(entry: Entry) -> str:
     return f"/desk/content/entries/{entry.id}"
 
 
-PAGE = Returnable("page", "page or post", "pages and posts", listed, known, take, bring)
+PAGE = Returnable(
+    "page", "page or post", "pages and posts", listed, known, take, bring, "as a draft", "Publish it when it is right."
+)

@@ -18,7 +18,9 @@ from app.backups import around, timeline
 from app.backups.models import Order
 from app.backups.standing import Return
 from app.chat import Room
+from app.facilities import events
 from app.tenancy import db, platform_context, utcnow
+from app.tenancy.ledger import AuditRow
 from tests.backups import doing
 from tests.backups.doing import copy_of, proof_of, send
 from tests.conftest import PASSWORD, sign_in
@@ -252,6 +254,7 @@ def test_a_look_at_a_moment_shows_how_it_goes_and_then_the_ways_on(alpha, owner,
     assert send(owner, f"{BACKUPS}moments/{moment.seq}/preview").location == f"{BACKUPS}order"
     page = owner.get(f"{BACKUPS}order").text
     assert "Waiting for its turn" in page
+    assert "It begins within a few seconds." in page
     assert 'hx-trigger="every 1s"' in page
     assert "Look again" in page
     archivist()
@@ -326,6 +329,59 @@ def test_after_going_back_everybody_is_told_and_owners_can_undo_it(
     assert "regretted" in again.get("/desk/chat/rooms/1").text
 
 
+def test_who_signs_in_on_the_way_to_a_page_that_tells_of_the_return_is_told_once(
+    alpha, owner, copied, archivist, client_for
+):
+    send(owner, f"{BACKUPS}moments/{copied(alpha).seq}/replacement", name="Alpha Allotments")
+    archivist()
+    browser = client_for(alpha)
+    page = browser.get(f"/sign-in?next={BACKUPS}order")
+    token = re.search(r'name="csrf_token"[^>]* value="([^"]+)"', page.text).group(1)
+    answer = {"email": "owner@alpha.test", "password": PASSWORD, "next": f"{BACKUPS}order", "csrf_token": token}
+    assert browser.post("/sign-in", data=answer).location == f"{BACKUPS}order"
+    assert browser.get(f"{BACKUPS}order").text.count("The organisation stands as of") == 1
+
+
+def test_one_that_was_brought_back_without_a_state_before_says_from_which_copy(alpha, owner, note, client_for):
+    moment = datetime(2026, 11, 20, 9, 30, 7, tzinfo=UTC).isoformat()
+    note(AuditRow(kind="tenant_brought_back", tenant_id=alpha.id, detail={"moment": moment, "before": ""}))
+    browser = client_for(alpha)
+    told = "brought back from a copy of 20 November 2026, 09:30:07"
+    page = browser.get("/sign-in").text
+    assert told in page
+    assert "owner brought" not in page
+    page = owner.get(BACKUPS).text
+    assert told in page
+    assert "Undo" not in page
+
+
+def test_a_new_organisation_made_of_a_moment_tells_of_no_return(alpha, note, client_for):
+    moment = datetime(2026, 11, 20, 9, 30, 7, tzinfo=UTC).isoformat()
+    note(AuditRow(kind="tenant_brought_back_as", tenant_id=alpha.id, detail={"moment": moment, "source": "other"}))
+    assert "brought" not in client_for(alpha).get("/sign-in").text
+
+
+def test_what_cannot_be_counted_is_told_with_its_reason(monkeypatch, alpha, owner, copied, at):
+    moment = copied(alpha)
+    at(alpha, lambda: db.session.execute(text("UPDATE stamp SET epoch = epoch + 1"), bind_arguments={"mapper": User}))
+    page = owner.get(f"{BACKUPS}moments/{moment.seq}/replacement").text
+    assert "has been put back in between" in page
+    assert "thirty days" not in page
+    assert f"{moment.at:%-d %B %Y, %H:%M:%S}" in page
+    monkeypatch.setattr(events, "KEPT", timedelta(0))
+    assert "thirty days" in owner.get(f"{BACKUPS}moments/{moment.seq}/replacement").text
+
+
+def test_before_going_back_one_can_look_at_the_moment_instead(alpha, owner, copied, archivist):
+    moment = copied(alpha)
+    path = f"{BACKUPS}moments/{moment.seq}/replacement"
+    assert f'action="{BACKUPS}moments/{moment.seq}/preview"' in owner.get(path).text
+    look_at(owner, archivist, moment)
+    page = owner.get(path).text
+    assert f'action="{BACKUPS}moments/{moment.seq}/preview"' not in page
+    assert f'href="{BACKUPS}order"' in page
+
+
 def test_single_things_are_found_and_brought_back(alpha, owner, copied, archivist, at):
     from app.content.models import Entry
 
@@ -343,7 +399,8 @@ def test_single_things_are_found_and_brought_back(alpha, owner, copied, archivis
     assert answer.status_code == 303
     there = owner.get(answer.location)
     assert "Minutes of May" in there.text
-    assert "is back, as it was on" in there.text
+    assert "is back as a draft, as it was on" in there.text
+    assert "Publish it when it is right." in there.text
     assert "As today" in owner.get(f"{BACKUPS}preview/things").text
 
 

@@ -93,7 +93,7 @@ def test_the_list_says_how_each_stands_here(alpha, publish, change, preview, sta
         "Plots": "same",
         "The pump is back": "changed",
         "Rules": "missing",
-        "Opening hours": "missing",
+        "Opening hours": "trashed",
     }
     assert kept
     assert states(alpha, past, "PUMP") == {"The pump is back": "changed"}

@@ -10,12 +10,20 @@ from sqlalchemy import ForeignKey, UniqueConstraint, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.content import addresses
+from app.facilities import events
 from app.facilities import html as markup
 from app.facilities.text import UNPRINTABLE, one_line
 from app.tenancy import TenantModel, Timestamp, db, utcnow
 from app.tenancy.errors import Refused
 
 SUMMARY_WORDS = 40
+
+WRITTEN = events.kind("PageWritten", "A page or post was begun.", subject="entry")
+REVISED = events.kind("PageRevised", "The text of a page or post was changed.", subject="entry")
+PUBLISHED = events.kind("PagePublished", "A page or post was published, or given a day for it.", subject="entry")
+WITHDRAWN = events.kind("PageWithdrawn", "A page or post was made a draft again.", subject="entry")
+TRASHED = events.kind("PageTrashed", "A page or post was put in the trash.", subject="entry")
+RESTORED = events.kind("PageRestored", "A page or post was taken out of the trash.", subject="entry")
 
 
 class EntryTopic(TenantModel):
@@ -83,6 +91,7 @@ class Entry(TenantModel):
         entry._take_address(slug or entry.title)
         db.session.add(entry)
         db.session.flush()
+        entry._tell(WRITTEN)
         return entry
 
     def revise(self, title: str, source: str, *, summary: str | None = None, source_format: str = "markdown") -> None:
@@ -100,6 +109,7 @@ class Entry(TenantModel):
             self.summary = one_line(markup.excerpt(self.html, SUMMARY_WORDS))
         elif summary is not None:
             self.summary = one_line(summary)
+        self._tell(REVISED)
 
     def publish(self, at: datetime | None = None) -> None:
         """Show it to visitors from `at`, else from now; what was published before keeps its date."""
@@ -107,24 +117,28 @@ class Entry(TenantModel):
         was_shown = self.published_at is not None and self.published_at <= utcnow()
         self.state = "published"
         self.published_at = at or (self.published_at if was_shown else utcnow())
+        self._tell(PUBLISHED)
 
     def unpublish(self) -> None:
         """Make it a draft again, which visitors do not see; its date is kept unless that is still to come."""
         self._refuse_trashed("withdraw")
         self.published_at = None if self.is_scheduled else self.published_at
         self.state = "draft"
+        self._tell(WITHDRAWN)
 
     def trash(self) -> None:
         """Take it away, and free its address for another; `restore` brings it back as it was."""
         if self.state != "trashed":
             self.state_before, self.state = self.state, "trashed"
             self.path = f"?{self.id}"
+            self._tell(TRASHED)
 
     def restore(self) -> None:
         """Bring it back out of the trash, to its old address or, if that is taken, to one next to it."""
         if self.state == "trashed":
             self.state, self.state_before = self.state_before or "draft", None
             self._settle()
+            self._tell(RESTORED)
 
     def move_under(self, parent: Entry | None) -> None:
         """Put this page below `parent`, or at the root; raises `Refused` where it would lie below itself."""
@@ -179,6 +193,11 @@ class Entry(TenantModel):
     def href(self) -> str:
         """Return the address on the site of its organisation."""
         return href(self.kind, self.path, self.is_front)
+
+    def _tell(self, what: events.Kind) -> None:
+        """Record what happened to it; what is still being written is told once it is there."""
+        if self.id is not None:
+            events.record(what, self.id, audience="members")
 
     def _refuse_trashed(self, act: str) -> None:
         if self.state == "trashed":
