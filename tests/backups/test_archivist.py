@@ -432,8 +432,7 @@ def test_what_could_not_be_noted_is_noted_when_the_ledger_is_free(app, archivist
     with closing(ledger):
         ledger.execute("PRAGMA busy_timeout = 50")
         ledger.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Exception, match="locked"):
-            look_and_round(archivist)
+        look_and_round(archivist)
         ledger.execute("ROLLBACK")
     assert row(app, alpha) is None
     settled(archivist)

@@ -52,11 +52,11 @@ def test_each_older_span_keeps_one_moment_at_most_and_it_is_its_last(ages):
 
 
 @given(AGES, st.integers(0, 3 * 86400), st.sampled_from([1, 2, 8]))
-def test_thinning_twice_leaves_what_thinning_once_later_leaves_of_what_is_there(ages, wait, coarser):
+def test_thinning_twice_leaves_at_least_what_thinning_once_later_leaves_of_what_is_there(ages, wait, coarser):
     made, later = moments(ages), NOW + timedelta(seconds=wait)
     first = kept(made, NOW, 92, coarser)
     twice = kept([each for each in made if each[0] in first], later, 92, coarser)
-    assert twice == kept(made, later, 92, coarser) & first
+    assert kept(made, later, 92, coarser) & first <= twice <= first
 
 
 @given(AGES)

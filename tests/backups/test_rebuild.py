@@ -450,7 +450,19 @@ def killed(home: Path, kept: Kept, point: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
-@pytest.mark.parametrize("point", POINTS)
+# One of each kind in the ordinary suite, all of them in `make prove`.
+DEAREST = {
+    "after the master key",
+    "between the central files",
+    "in the second, proven",
+    "after the second is in place",
+    "before the mark goes",
+}
+
+
+@pytest.mark.parametrize(
+    "point", [point if point in DEAREST else pytest.param(point, marks=pytest.mark.prove) for point in POINTS]
+)
 def test_killed_anywhere_it_goes_on(bare: Path, kept: Kept, point: str):
     killed(bare, kept, point)
     assert (bare / "instance" / "rebuilding").exists() == (point != "while it looks")
@@ -479,7 +491,8 @@ def nothing_starts(home: Path) -> None:
     assert sorted(path for path in home.rglob("*") if path.is_file() and "locks" not in path.parts) == before
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(40))
 def test_killed_at_any_time_it_goes_on(bare: Path, kept: Kept, seed: int):
     chance = random.Random(seed)
     arguments = ["backups", "rebuild", str(kept.folder), "--master-key-file", str(kept.key), "--yes"]

@@ -76,6 +76,7 @@ def village(app: Freehold, config: Config, tmp_path: Path) -> Config:
     return config
 
 
+@pytest.mark.prove
 def test_the_archivist_is_read_while_it_copies(village: Config, tmp_path: Path):
     plan = Plan(village, tenants=2, rate=120, seconds=4)
     with serving_whole(village, tmp_path / "log") as installation:
@@ -86,6 +87,7 @@ def test_the_archivist_is_read_while_it_copies(village: Config, tmp_path: Path):
     assert found.busy.pss > 10_000_000
 
 
+@pytest.mark.prove
 def test_writers_are_felt_with_copies_and_without(village: Config):
     plan = Plan(village, tenants=2, seconds=6)
     archive.shelves(village, "make", 2, archive.crowded(2))

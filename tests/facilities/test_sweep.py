@@ -294,11 +294,15 @@ def test_a_clock_that_leaps_ahead_and_back_neither_loses_a_turn_nor_doubles_it(a
         return at(alpha, lambda: db.session.scalar(found))
 
     def run_what_came():
+        came = []
         sweeper.tick()
-        mine = [envelope for envelope in sent if (envelope["tenant"], envelope["job"]) == (alpha.id, "test.hourly")]
-        sent.clear()
-        with app.app_context():
-            return [jobs.perform(envelope) for envelope in mine]
+        while sent:
+            envelope = sent.pop(0)
+            if envelope["tenant"] == alpha.id:  # its other jobs too: while they hold its share, nothing else comes
+                with app.app_context():
+                    done = jobs.perform(envelope)
+                came += [done] if envelope["job"] == "test.hourly" else []
+        return came
 
     now = datetime.now(UTC).replace(minute=30)
     try:
