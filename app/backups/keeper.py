@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -97,7 +97,10 @@ class Keeper:
 
     def copy(self, owner: str, drained: Connection | None = None) -> Copied:
         """Copy what has changed of an owner since the last time; raises `InUse`, `TargetDown`, `DatabaseUnreadable`."""
-        with self.held(owner):
+        with ExitStack() as stack:
+            stack.enter_context(self.held(owner))
+            if owner == KEYRING:
+                stack.enter_context(self._tenancy.keys.unchanged())
             shelf = self.shelf(owner)
             latest = self._stand(shelf)
             source = self._source(owner, latest, drained)

@@ -124,8 +124,7 @@ class Keys:
     @property
     def master(self) -> bytes:
         """Return the master key, which a recovery kit holds."""
-        with self._lock:
-            self._ring()
+        with self._reading():
             return self._master
 
     @property
@@ -229,11 +228,11 @@ class Keys:
             self._take(master)
             self._finish_master()
 
-    def open_for_copying(self) -> Connection:
-        """Return a connection of its own to the keyring, for whoever copies the file as it lies; close it."""
-        with self._lock:
-            self._ring()
-            return _open_keyring(self._path, self._master)
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Keep the writers of all processes from the keyring for the block, as for a copy of its file."""
+        with file_lock(self._lock_file, is_shared=True):
+            yield
 
     def close(self) -> None:
         """Close the keyring, as before a fork; the next use opens it again."""
@@ -245,8 +244,9 @@ class Keys:
             if not self._is_unchanged() or len(self._known) >= KNOWN_AT_MOST:
                 self._known.clear()
             known = self._known.get((owner, purpose, version))
-            if known is None:
-                known = self._known[owner, purpose, version] = self._derived(self._ring(), owner, purpose, version)
+        if known is None:
+            with self._reading() as ring:
+                known = self._known[owner, purpose, version] = self._derived(ring, owner, purpose, version)
         return known
 
     def _is_unchanged(self) -> bool:
@@ -272,8 +272,18 @@ class Keys:
         return ring.execute("SELECT 1 FROM wrapped_key WHERE owner = ?", (owner,)).fetchone() is not None
 
     def _rows(self, question: str, owner: str) -> list[tuple[int]]:
-        with self._lock:
-            return self._ring().execute(question, (owner,)).fetchall()
+        with self._reading() as ring:
+            return ring.execute(question, (owner,)).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """Hold the keyring against the writers of all processes for the block.
+
+        A reader of a file that has just been replaced would take the journal of the new one for its own, and delete it.
+        """
+        with self.unchanged(), self._lock:
+            yield self._ring()
+        self._finish_for_another()
 
     @contextmanager
     def _writing(self, *, create: bool = False) -> Iterator[Connection]:
@@ -324,11 +334,6 @@ class Keys:
             except driver.DatabaseError:
                 continue
             self._take(master)
-            if master == self._read(self._next_master()):
-                with file_lock_if_free(self._lock_file) as is_free:
-                    # Where the lock is taken, whoever rotates is alive and ends it.
-                    if is_free:
-                        self._finish_master()
             return connection
         raise CannotStart(
             f"The master key does not open the keyring {self._path}. Put the master key of this installation back."
@@ -355,6 +360,14 @@ class Keys:
         if self._master_file is not None and successor is not None and self._read(successor) == self._master:
             successor.replace(self._master_file)
             sync(self._master_file.parent)
+
+    def _finish_for_another(self) -> None:
+        """End a rotation of the master key that was killed; whoever still has the lock is alive and ends it."""
+        successor = self._next_master()
+        if successor is not None and successor.exists():
+            with file_lock_if_free(self._lock_file) as is_free, self._lock:
+                if is_free:
+                    self._finish_master()
 
     def _forget_begun(self) -> None:
         """Under the lock, with the keyring open: what a rotation left that did not come to replacing it goes."""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 @contextmanager
-def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock between processes for the block; waits for it."""
+def file_lock(path: Path, *, is_shared: bool = False) -> Iterator[None]:
+    """Hold a lock between processes for the block, alone or with others that share it; waits for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX)
         yield
 
 

@@ -26,7 +26,7 @@ def book(tmp_path: Path) -> Book:
     return book
 
 
-def refused(book: Book, seq: int, saying: str = "") -> None:
+def refused(book: Book, seq: int, saying: str | None = None) -> None:
     """Check that a moment is refused, its pack named where that is known, and that no file appears of it."""
     before = sorted(path.name for path in book.root.iterdir())
     with pytest.raises(PackDamaged, match=saying):

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 from app.tenancy import db, platform_context, utcnow
 from app.tenancy.ledger import AuditRow, MigrationRun
 from app.tenancy.registry import Domain, Tenant
+from tests.backups.doing import copy_of, noted
 from tests.printed import filled_in, printed_token
 
 PASSWORD = "a long enough password"
@@ -195,6 +196,7 @@ def test_what_needs_a_look_comes_first_on_the_overview(app, alpha, beta, operato
     with app.app_context(), platform_context():
         db.session.add(MigrationRun(tenant_id=alpha.id, target="x", state="parked", error="disk full"))
         db.session.commit()
+    noted(app, copy_of(beta))
     page = operator.get("/").text
     assert "disk full" in page
     assert "freehold migrate --tenant alpha" in page

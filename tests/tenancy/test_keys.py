@@ -14,7 +14,7 @@ from app.tenancy import Tenancy
 from app.tenancy import keys as keys_module
 from app.tenancy.database import connect
 from app.tenancy.errors import CannotStart, DatabaseUnreadable, Refused
-from app.tenancy.keys import Keys, derive, load_master_key
+from app.tenancy.keys import UNSETTLED_NS, Keys, derive, load_master_key
 from app.tenancy.locks import file_lock
 
 
@@ -306,15 +306,55 @@ def test_a_keyring_that_is_gone_is_named(keys: Keys, tmp_path: Path):
         keys.database_key("a")
 
 
-def test_writers_wait_for_the_lock(keys: Keys, tmp_path: Path):
+def test_writers_wait_for_the_lock_and_what_is_remembered_does_not(keys: Keys, tmp_path: Path):
+    asked_before = keys.subkey("anything")
+    time.sleep(2 * UNSETTLED_NS / 1e9)
+    assert keys.subkey("anything") == asked_before
     made = threading.Thread(target=keys.make, args=("a",))
     with file_lock(tmp_path / "locks" / "keyring"):
         made.start()
         made.join(0.2)
         assert made.is_alive()
-        assert keys.subkey("anything"), "readers do not wait"
+        assert keys.subkey("anything") == asked_before
     made.join(10)
     assert keys.database_key("a")
+
+
+def test_a_keyring_replaced_in_the_middle_of_a_reading_keeps_its_own_journal(keys: Keys, tmp_path: Path, monkeypatch):
+    keys.make("a")
+    path, journal = tmp_path / "keyring.sqlite3", tmp_path / "keyring.sqlite3-journal"
+    reader, wanted, had_journal = Keys(bytes(32), path), keys.database_key("a"), []
+    derived = reader._derived
+
+    def replaced_and_written_to() -> None:
+        # As a rotation of the master key does, and another writer in the middle of a large transaction after it.
+        with file_lock(tmp_path / "locks" / "keyring"):
+            shutil.copy(path, tmp_path / "next")
+            (tmp_path / "next").replace(path)
+            with closing(connect(path, derive(bytes(32), "keyring"), journal="DELETE")) as ring:
+                ring.execute("PRAGMA cache_size = 1")
+                ring.execute("BEGIN IMMEDIATE")
+                ring.execute("CREATE TABLE large AS SELECT zeroblob(100000) AS it")
+                had_journal.append(journal.stat().st_size)
+                writing.set()
+                read.wait(10)
+                had_journal.append(journal.exists() and journal.stat().st_size)
+                ring.execute("ROLLBACK")
+
+    def in_the_middle(*asked):
+        writer.start()
+        writing.wait(0.5)
+        return derived(*asked)
+
+    writing, read, writer = threading.Event(), threading.Event(), threading.Thread(target=replaced_and_written_to)
+    monkeypatch.setattr(reader, "_derived", in_the_middle)
+    try:
+        assert reader.database_key("a") == wanted
+    finally:
+        read.set()
+        writer.join(10)
+    assert had_journal[0] == had_journal[1] > 0
+    assert reader.versions("a") == [1]
 
 
 MAKER = """

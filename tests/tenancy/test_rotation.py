@@ -751,7 +751,7 @@ def test_the_command_says_that_a_new_kit_is_due(app, runner, tenancy, tmp_path):
 
 
 def test_a_copy_of_the_keyring_opens_with_the_key_of_its_time(home: Path, tenancy, alpha, tmp_path):
-    with closing(tenancy.keys.open_for_copying()) as source, closing(source.cursor()):
+    with tenancy.keys.unchanged():
         shutil.copy(home / "instance" / "keyring.sqlite3", tmp_path / "keyring.sqlite3")
     kit, key = tenancy.keys.master, tenancy.keys.database_key(alpha.id)
     rotation.rotate_master(tenancy)
