@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -348,10 +348,10 @@ class Archivist:
         some = dict(islice(self._notes.items(), NOTES))
         try:
             with self._app.app_context(), platform_context(origin="archive"):
-                for owner, facts in some.items():
-                    whole = {"seq": 0, "at": utcnow(), **_NOTHING, **facts}
-                    row = insert(TenantBackup).values(tenant_id=owner, **whole)
-                    db.session.execute(row.on_conflict_do_update(index_elements=["tenant_id"], set_=facts))
+                for names, rows in _alike(some):
+                    row = insert(TenantBackup)
+                    told = {name: row.excluded[name] for name in names}
+                    db.session.execute(row.on_conflict_do_update(index_elements=["tenant_id"], set_=told), rows)
                 db.session.commit()
         except OperationalError as error:
             if "locked" not in str(error):
@@ -359,6 +359,15 @@ class Archivist:
             return
         for owner in some:
             del self._notes[owner]
+
+
+def _alike(notes: dict[str, dict[str, Any]]) -> Iterable[tuple[frozenset[str], list[dict[str, Any]]]]:
+    """Return what is noted as whole rows, those together of which the same is told: one statement writes them all."""
+    found: dict[frozenset[str], list[dict[str, Any]]] = {}
+    for owner, facts in notes.items():
+        row = {"tenant_id": owner, "seq": 0, "at": utcnow(), **_NOTHING, **facts}
+        found.setdefault(frozenset(facts), []).append(row)
+    return found.items()
 
 
 def _drift() -> float:

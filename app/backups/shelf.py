@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -108,8 +108,10 @@ class Shelf:
 
     def size(self) -> int:
         """Return the bytes of the file at the newest moment that can be read, 0 when there is none."""
-        found = next((moment for moment in self._whole() if self.is_sound(moment)), None)
-        return self.header(found).page_count * raw.PAGE if found else 0
+        for moment in self._whole():
+            with suppress(PackDamaged):
+                return self.header(moment).page_count * raw.PAGE
+        return 0
 
     @contextmanager
     def chain(self, seq: int, most: int = 0) -> Iterator[list[Pack]]:
@@ -164,18 +166,17 @@ class Shelf:
             whole = [seq for seq in chains.seqs if chains.is_whole(seq)]
             times = {name.seq: _time(name.at) for name in here}
             kept = ladder.kept([(seq, times[seq]) for seq in whole], now, days, coarser)
-            self._merge(chains, kept)
             # What is not whole stays for as long: the missing pack may come back with its disk.
-            self.remove([each for each in here if not chains.is_whole(each.seq) and now - _time(each.at) > DAY * days])
-            size = sum(self.packs().values())
-            if self._whole_bytes() <= budget:
+            lost = [each for each in here if not chains.is_whole(each.seq) and now - _time(each.at) > DAY * days]
+            if lost or kept != set(whole) or len(chains.seqs) < len(here):
+                self._merge(chains, kept)
+                self.remove(lost)
+                here = self.packs()
+                chains = _Chains(here)
+            size = sum(here.values())
+            if sum(each for name, each in here.items() if chains.is_whole(name.seq)) <= budget:
                 break
         return size
-
-    def _whole_bytes(self) -> int:
-        here = self.packs()
-        chains = _Chains(here)
-        return sum(size for name, size in here.items() if chains.is_whole(name.seq))
 
     def _merge(self, chains: _Chains, kept: set[int]) -> None:
         # First what no moment that stays is made of: a full disk has no room to merge before that.
