@@ -18,7 +18,9 @@ from tests.serve.running import ask_for, get, head_of, serving
 NAMES = [process.name for process in PROCESSES]
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "ending", [signal.SIGTERM, signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.prove)]
+)
 def test_however_it_ends_every_process_is_gone_within_ten_seconds(config, alpha, ending):
     with serving(config) as server:
         assert get(config, alpha.primary_host)[0] == 200
