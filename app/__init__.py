@@ -46,7 +46,7 @@ class Freehold(Flask):
 
 def create_app(config: Config | None = None) -> Freehold:
     """Make the application for one installation; raises `ConfigError` or `CannotStart`, which say what to mend."""
-    from app import accounts, backups, branding, chat, console, content, errors, inbox, ops, pages
+    from app import accounts, api, backups, branding, chat, console, content, errors, inbox, ops, pages
     from app.facilities import cache, live, logs, queue, rates, settings
     from app.tenancy import Tenancy
 
@@ -68,6 +68,7 @@ def create_app(config: Config | None = None) -> Freehold:
 
     accounts.init_app(app)
     backups.init_app(app)
+    api.init_app(app)
     branding.init_app(app)
     content.init_app(app)
     inbox.init_app(app)

@@ -31,6 +31,8 @@ COMMANDS = {
     "events": "app.facilities.events_cli:cli",
     "audit": "app.facilities.audit_cli:cli",
     "health": "app.ops.cli:cli",
+    "doctor": "app.ops.doctor_cli:cli",
+    "isolation": "app.ops.doctor_cli:isolation",
     "jobs": "app.ops.jobs_cli:cli",
     "demo": "app.demo:cli",
     "bench": "bench.cli:cli",

@@ -23,12 +23,32 @@ ORGANISATIONS = {
 OPERATOR = "operator@platform.test"
 OWNERS = {slug: f"owner@{slug}.test" for slug in ORGANISATIONS}
 MEMBERS = {
-    "riverside": {"tom@riverside.test": "Tom Okafor", "hannah@riverside.test": "Hannah Bright"},
-    "foodbank": {"amara@foodbank.test": "Amara Nwosu", "jo@foodbank.test": "Jo Lindqvist"},
+    "riverside": {
+        "tom@riverside.test": "Tom Okafor",
+        "hannah@riverside.test": "Hannah Bright",
+        "margaret@riverside.test": "Margaret Hale",
+    },
+    "foodbank": {
+        "amara@foodbank.test": "Amara Nwosu",
+        "jo@foodbank.test": "Jo Lindqvist",
+        "leo@foodbank.test": "Leo Castell",
+    },
     "meridian": {"ingrid@meridian.test": "Ingrid Solberg", "yusuf@meridian.test": "Yusuf Demir"},
 }
 PEOPLE = (OPERATOR, *(email for slug in ORGANISATIONS for email in (OWNERS[slug], *MEMBERS[slug])))
-EDITION = 2  # of what is made: homes that were made before get what has come since
+# What they may do, by role; front-desk is one that the organisations have made for themselves.
+ROLES = {
+    "tom@riverside.test": "admin",
+    "hannah@riverside.test": "agent",
+    "margaret@riverside.test": "editor",
+    "amara@foodbank.test": "agent",
+    "jo@foodbank.test": "front-desk",
+    "leo@foodbank.test": "member",
+    "ingrid@meridian.test": "agent",
+    "yusuf@meridian.test": "admin",
+}
+FRONT_DESK = ("people.see", "content.edit", "inbox.answer", "chat.talk")
+EDITION = 3  # of what is made: homes that were made before get what has come since
 
 
 @click.command("demo")
@@ -89,7 +109,7 @@ def _make_one(slug: str, logins: dict[str, str]) -> None:
 
 
 def _add_people(slug: str, logins: dict[str, str]) -> None:
-    from app.accounts.models import User
+    from app.accounts.models import Role, User
     from app.accounts.passwords import hash_password
     from app.tenancy import db, tenancy, tenant_context
 
@@ -99,8 +119,11 @@ def _add_people(slug: str, logins: dict[str, str]) -> None:
     assert tenant is not None
     with tenant_context(tenant):
         for email, name in names.items():
-            if User.by_email(email) is None:
-                User.join(email, name, role="owner" if email == OWNERS[slug] else "member", hashed=hashed[email])
+            user = User.by_email(email) or User.join(email, name, hashed=hashed[email])
+            user.role = ROLES.get(email, "owner")
+            db.session.flush()
+            if user.is_owner and "front-desk" not in {role.key for role in Role.every()}:
+                Role.make("Front desk", FRONT_DESK, by=user)
         db.session.commit()
 
 
@@ -132,7 +155,8 @@ def _welcome(config: Config, logins: dict[str, str]) -> str:
     rows.append((config.platform_host, (OPERATOR,)))
     lines = [line for host, people in rows for line in _rows(f"{config.address(host)}/", people, logins)]
     letters = f"No mail leaves this machine: letters are written to {config.instance / 'outbox'}."
-    return "\n".join(["", "Sign in at /sign-in; the last one is the console:", *lines, "", letters, ""])
+    lead = "Sign in at /sign-in; the last one is the console, which has an authenticator app set up first:"
+    return "\n".join(["", lead, *lines, "", letters, ""])
 
 
 def _rows(address: str, people: tuple[str, ...], logins: dict[str, str]) -> list[str]:

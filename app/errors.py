@@ -78,7 +78,7 @@ def _answer(status: int, code: str, title: str, advice: str, error: Exception) -
 
 def _problem(status: int, code: str, title: str, advice: str, error: Exception) -> Response:
     body: dict[str, Any] = {
-        "type": "about:blank",
+        "type": "about:blank" if code == "unknown_host" or code.startswith("http_") else f"/api/docs#{code}",
         "title": title,
         "status": status,
         "code": code,
@@ -87,4 +87,5 @@ def _problem(status: int, code: str, title: str, advice: str, error: Exception) 
     for name in ("quota", "limit", "used"):
         if hasattr(error, name):
             body[name] = getattr(error, name)
-    return Response(json.dumps(body), status=status, content_type="application/problem+json")
+    headers = {"Cache-Control": "no-store"}
+    return Response(json.dumps(body), status=status, headers=headers, content_type="application/problem+json")

@@ -120,8 +120,10 @@ def running(command: list[str], config: Config, log: Path) -> Iterator[subproces
 
 
 def command(application: str, config: Config, port: int) -> list[str]:
-    """Take the product's own command line of web, so that both sides have the same options."""
+    """Take the product's own command line of web, so that both sides have the same options; the floor has no tenants' turns."""
     given = web.command(config)
+    if application != "wsgi:app":
+        given[given.index("--worker-class") + 1] = "gthread"
     given[given.index("wsgi:app")] = application
     given[given.index("--bind") + 1] = f"127.0.0.1:{port}"
     return given

@@ -14,7 +14,6 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 
 import sqlalchemy
 
@@ -28,7 +27,6 @@ from app.tenancy import ResolvedTenant, db, tenancy, tenant_context
 from app.tenancy.binding import BoundSession
 from bench.village import organisations
 
-LIFETIME = timedelta(hours=2)
 SAID = (
     "Has anybody seen the key to the boathouse? It was on the hook *this morning*.",
     "I can do Saturday, but **not before ten**.",
@@ -50,7 +48,7 @@ def houses(count: int) -> list[ResolvedTenant]:
 def sign_in(tenant: ResolvedTenant, people: int) -> list[str]:
     """Sign so many people in at a house, as the sign-in form would; "host cookie position" for each of them."""
     with tenant_context(tenant):
-        tokens = [person(number).sign_in(LIFETIME, "bench") for number in range(people)]
+        tokens = [person(number).sign_in("bench") for number in range(people)]
         db.session.commit()
         name, position = cookie_name(), events.position()
         return [f"{tenant.primary_host} {name}={token} {position}" for token in tokens]

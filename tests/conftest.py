@@ -6,17 +6,20 @@ import functools
 import gc
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import Context
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
+from lxml.html import fromstring
 from sqlalchemy import select
 
 from app import Freehold, create_app
@@ -263,7 +266,35 @@ def _known(tenancy: Tenancy, slug: str) -> ResolvedTenant:
 
 
 def sign_in(browser: FlaskClient, email: str, password: str = PASSWORD) -> None:
-    """Fill in the sign-in form as a browser would, hidden fields and all."""
+    """Fill in the sign-in form as a browser would, hidden fields and all, and give a second factor where one is asked for."""
     page = browser.get("/sign-in").text
     answer = browser.post("/sign-in", data=filled_in(page, "email", email=email, password=password))
+    if (answer.location or "").startswith("/sign-in/"):
+        page = browser.get(answer.location).text
+        answer = browser.post(answer.location, data=filled_in(page, "code", code=second_factor(email, page)))
     assert answer.status_code in (302, 303), answer.text
+
+
+class Authenticator:
+    """What somebody keeps of the page on which an authenticator app is set up: its key and the recovery codes."""
+
+    def __init__(self, page: str) -> None:
+        shown = fromstring(page)
+        self.key = "".join(shown.get_element_by_id("key").text_content().split())
+        self.codes = [code.text for code in shown.get_element_by_id("recovery-codes").iter("code")]
+
+    def code(self, steps: int = 0) -> str:
+        """Return what the app shows now, or that many steps of half a minute later."""
+        return pyotp.TOTP(self.key).at(int(time.time()) + 30 * steps)
+
+
+# By address, for all tests of this process: setting up again, in another home, takes the place of the one before.
+_authenticators: dict[str, Authenticator] = {}
+
+
+def second_factor(email: str, page: str) -> str:
+    """Return the code that a page asks for: the new app's where one is set up, else a recovery code that was not used yet."""
+    if 'id="key"' in page:
+        _authenticators[email] = Authenticator(page)
+        return _authenticators[email].code()
+    return _authenticators[email].codes.pop()

@@ -179,7 +179,7 @@ def town_at(home: Path) -> Iterator[Town]:
     for slug in SLUGS:
         with town.inside(slug, writes=True):
             for name in MEMBERS:
-                User.join(f"{name}@{slug}.test", name.capitalize(), hashed=hashed)
+                User.join(f"{name}@{slug}.test", name.capitalize(), role="agent", hashed=hashed)
     try:
         town.start()
         yield town

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import Flask
 from flask_login import current_user, login_required
 
-from app.accounts import acts, audit_desk, csrf, jobs, live, notices, people_desk, previews, profile_desk, turns, visits
+from app.accounts import (
+    acts,
+    admission,
+    audit_desk,
+    by_letter,
+    csrf,
+    devices,
+    identities,
+    jobs,
+    joining,
+    live,
+    notices,
+    organisations,
+    pace,
+    people_desk,
+    previews,
+    profile_desk,
+    roles_desk,
+    rules_desk,
+    security_desk,
+    support,
+    turns,
+    visits,
+)
 from app.accounts.cli import cli
+from app.accounts.freshness import fresh_required
 from app.accounts.letters import writes_from
-from app.accounts.models import Invitation, Session, SetUpLink, User
+from app.accounts.models import Invitation, Role, Session, SetUpLink, User
 from app.accounts.notices import flash
 from app.accounts.passwords import hash_password
-from app.accounts.policy import ask_to_sign_in, is_local, member_required, owner_required
+from app.accounts.policy import (
+    Visitor,
+    ask_to_sign_in,
+    is_local,
+    may,
+    member_required,
+    needs,
+    permission,
+)
 from app.accounts.previews import LookLink, is_preview
 from app.accounts.views import blueprint, greets
 from app.facilities import limits
@@ -21,6 +55,7 @@ from app.tenancy.lifecycle import counts, makes_owners, settles
 __all__ = [
     "Invitation",
     "LookLink",
+    "Role",
     "Session",
     "SetUpLink",
     "User",
@@ -31,32 +66,47 @@ __all__ = [
     "create_owner",
     "current_user",
     "flash",
+    "fresh_required",
     "greets",
     "hash_password",
+    "identities",
     "init_app",
     "is_local",
     "is_preview",
     "jobs",
     "login_required",
+    "may",
     "member_required",
-    "owner_required",
+    "needs",
+    "organisations",
+    "permission",
     "writes_from",
 ]
 
 
 def init_app(app: Flask) -> None:
     """Know who is asking before anything else runs; must come before other modules."""
-    visits.finders["tenant"] = Session.find
+    visits.finders["tenant"] = devices.session_here
     visits.init_app(app)
+    devices.init_app(app)
     csrf.init_app(app)
     turns.init_app(app)
+    pace.init_app(app)
     previews.init_app(app)
     notices.init_app(app)
+    support.init_app(app)
+    joining.init_app(app)
     app.login_manager.unauthorized_handler(ask_to_sign_in)  # type: ignore[attr-defined]
+    app.login_manager.anonymous_user = Visitor  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
     app.register_blueprint(people_desk.blueprint)
+    app.register_blueprint(roles_desk.blueprint)
     app.register_blueprint(audit_desk.blueprint)
     app.register_blueprint(profile_desk.blueprint)
+    app.register_blueprint(admission.door.blueprint)
+    by_letter.init_app(app)
+    app.register_blueprint(security_desk.blueprint)
+    app.register_blueprint(rules_desk.blueprint)
     live.init_app(app)
     counts["users"] = User.count
     limits.meter("users", unit="people", label="People who may sign in", used=User.places_taken)
@@ -76,7 +126,11 @@ def create_owner(email: str, name: str = "", password: str | None = None) -> str
 
 @settles
 def end_sessions(connection: Connection) -> None:
-    """Let nobody be signed in by what a copy holds: a session may have been ended since, and a link used."""
+    """Let nobody come in by what a copy holds: since then a session may have ended, a link been used, a cookie changed."""
     connection.execute("DELETE FROM session")
+    connection.execute("DELETE FROM device")
     connection.execute("DELETE FROM set_up_link")
+    connection.execute("DELETE FROM attempt")
+    connection.execute("DELETE FROM sign_in_link")
+    connection.execute("UPDATE support_visit SET ended_at = ? WHERE ended_at IS NULL", (int(time.time() * 1e6),))
     connection.execute("UPDATE invitation SET expires_at = 0")

@@ -14,8 +14,9 @@ from flask import Blueprint, make_response, render_template, request
 from sqlalchemy import Select, or_, select
 from werkzeug.wrappers import Response
 
+from app.accounts.freshness import fresh_required
 from app.accounts.models import User
-from app.accounts.policy import owner_required
+from app.accounts.policy import needs
 from app.facilities import audit, clock
 from app.facilities.audit import Audit
 from app.facilities.pagination import Pagination, paginate
@@ -98,7 +99,7 @@ def keep_private(response: Response) -> Response:
 
 
 @blueprint.get("/")
-@owner_required
+@needs("audit.read")
 def show() -> Response:
     """List what happened, a page at a time."""
     wanted = Wanted.asked()
@@ -114,7 +115,8 @@ def show() -> Response:
 
 
 @blueprint.get("/rows.csv")
-@owner_required
+@needs("audit.read")
+@fresh_required
 def download() -> Response:
     """Give the same rows as a file for a spreadsheet."""
     rows = db.session.scalars(Wanted.asked().rows().limit(MOST_ROWS)).all()

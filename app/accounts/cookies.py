@@ -1,8 +1,8 @@
-"""The cookies: who is signed in, and a line to show on the next page. Nothing else is kept in a browser.
+"""The cookies: who is signed in, which browser this is, and a line to show on the next page. Nothing else is kept there.
 
-A session cookie reads `<owner>.<random>.<MAC>`. The owner is a tenant's id, or "platform" for operators. Only
-the SHA-256 of the random part is stored, in the owner's own file, so a cookie carried to another house finds
-nothing there.
+The cookies of sessions and devices read `<owner>.<random>.<MAC>`. The owner is a tenant's id, or "platform" for
+operators. Only the SHA-256 of the random part is stored, in the owner's own file, so a cookie carried to another house
+finds nothing there.
 """
 
 from __future__ import annotations
@@ -19,27 +19,30 @@ from werkzeug.wrappers import Response
 from app.tenancy import tenancy
 
 PLATFORM = "platform"
+SESSION, DEVICE = "session-cookie", "device-cookie"  # what a token is for; one for the other means nothing
+COOKIES = {SESSION: "freehold", DEVICE: "freehold-device"}
 
 
 @dataclass(frozen=True)
 class Token:
-    """The secret half of a session, bound to the house it was made for."""
+    """The secret half of a session or a device, bound to the house it was made for."""
 
     owner: str
     secret: str
+    purpose: str = SESSION
 
     @classmethod
-    def fresh(cls, owner: str) -> Token:
-        """Make a token with 256 random bits."""
-        return cls(owner, secrets.token_urlsafe(32))
+    def fresh(cls, owner: str, purpose: str = SESSION, *, family: str = "") -> Token:
+        """Make a token with 256 random bits, behind the name of its family where it has one."""
+        return cls(owner, family + secrets.token_urlsafe(32), purpose)
 
     @classmethod
-    def read(cls, value: str) -> Token | None:
+    def read(cls, value: str, purpose: str = SESSION) -> Token | None:
         """Return the token in a cookie's value, or None when its MAC is not ours."""
         owner, _, rest = value.partition(".")
         secret, _, mac = rest.partition(".")
-        good = hmac.compare_digest(sign("session-cookie", f"{owner}.{secret}").encode(), mac.encode())
-        return cls(owner, secret) if good else None
+        good = hmac.compare_digest(sign(purpose, f"{owner}.{secret}").encode(), mac.encode())
+        return cls(owner, secret, purpose) if good else None
 
     @property
     def hash(self) -> str:
@@ -47,7 +50,7 @@ class Token:
         return fingerprint(self.secret)
 
     def __str__(self) -> str:
-        return f"{self.owner}.{self.secret}.{sign('session-cookie', f'{self.owner}.{self.secret}')}"
+        return f"{self.owner}.{self.secret}.{sign(self.purpose, f'{self.owner}.{self.secret}')}"
 
 
 def fingerprint(secret: str) -> str:
@@ -70,11 +73,11 @@ def is_secure() -> bool:
     return bool(current_app.config["FREEHOLD"].secure)
 
 
-def sent_by(request: Request) -> Token | None:
-    """Return the session token that came with a request, whoever it belongs to."""
+def sent_by(request: Request, purpose: str = SESSION) -> Token | None:
+    """Return the session's or the device's token that came with a request, whoever it belongs to."""
     # Most visitors have no cookie at all, and every page asks.
-    value = request.cookies.get(cookie_name()) if "HTTP_COOKIE" in request.environ else None
-    return Token.read(value) if value else None
+    value = request.cookies.get(cookie_name(COOKIES[purpose])) if "HTTP_COOKIE" in request.environ else None
+    return Token.read(value, purpose) if value else None
 
 
 def give(response: Response, name: str, value: str, lifetime: timedelta) -> None:

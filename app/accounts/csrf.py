@@ -14,7 +14,7 @@ from flask import Flask, Response, abort, make_response, render_template, reques
 from markupsafe import Markup
 
 from app.accounts.cookies import sign
-from app.accounts.visits import UNSAFE, house, server_session, this_visit
+from app.accounts.visits import FOR_PROGRAMS, UNSAFE, house, server_session, this_visit
 
 FIELD = "csrf_token"
 HEADER = "X-CSRF-Token"
@@ -31,7 +31,7 @@ def init_app(app: Flask) -> None:
 
 def refuse_forged() -> Response | None:
     """Let a write pass when it comes from this very host and, for a signed-in person, carries their token."""
-    if request.method not in UNSAFE:
+    if request.method not in UNSAFE or is_by_token():
         return None
     if not came_from_here():
         abort(403, "This was sent from another site, so nothing was changed.")
@@ -43,6 +43,11 @@ def refuse_forged() -> Response | None:
     if session and not is_same(session.csrf, request.headers.get(HEADER) or given):
         return kept("The page you were on had grown too old to be sent, so nothing was changed.")
     return None
+
+
+def is_by_token() -> bool:
+    """Tell whether a program asks, by a token that it alone adds; a browser, which adds cookies by itself, is no such program."""
+    return request.path.startswith(FOR_PROGRAMS) and "Authorization" in request.headers and not request.cookies
 
 
 def came_from_here() -> bool:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import request
 from flask_wtf import FlaskForm
-from wtforms import EmailField, HiddenField, PasswordField, RadioField, StringField, ValidationError
+from wtforms import (
+    BooleanField,
+    EmailField,
+    Field,
+    HiddenField,
+    PasswordField,
+    RadioField,
+    SelectMultipleField,
+    StringField,
+    ValidationError,
+)
 from wtforms.csrf.core import CSRF, CSRFTokenField
 from wtforms.validators import DataRequired, InputRequired, Length
+from wtforms.widgets import CheckboxInput, ListWidget
 
 from app.accounts.csrf import FIELD, is_good, token
-from app.accounts.models import ROLES
+from app.accounts.models import Role
+from app.accounts.models.role import NAME_LENGTH
 from app.accounts.passwords import LONGEST, SHORTEST
+from app.accounts.policy import Permission
 
 
 class PrintedToken(CSRF):
@@ -40,6 +54,11 @@ class Form(FlaskForm):
             return None if request.is_json else super().wrap_formdata(form, formdata)
 
 
+def tidy(text: str | None) -> str:
+    """Return one line with single spaces, as names are kept."""
+    return " ".join((text or "").split())
+
+
 class SignInForm(Form):
     """Who are you?"""
 
@@ -48,15 +67,72 @@ class SignInForm(Form):
     next = HiddenField()
 
 
+class OneOf:
+    """Wants this field, or one of the others named."""
+
+    field_flags = {"required": True}
+
+    def __init__(self, *others: str) -> None:
+        self.others = others
+
+    def __call__(self, form: Form, field: Field) -> None:
+        if not field.data and not any(form[other].data for other in self.others):
+            raise ValidationError("Please fill this in.")
+
+
+class CodeForm(Form):
+    """A code of an app, a recovery code, or what a passkey answered."""
+
+    code = StringField("Code", [OneOf("credential"), Length(max=64)])
+    credential = HiddenField(validators=[Length(max=20_000)])
+
+
+class AppForm(Form):
+    """The first code of an authenticator app."""
+
+    code = StringField("Code from the app", [InputRequired("Please type the six digits."), Length(max=16)])
+
+
+class AgainForm(CodeForm):
+    """Who somebody is, once more: a code, a passkey or, where nothing else is set up, the password.
+
+    It may stand among the fields of another form, whose token it goes by.
+    """
+
+    class Meta(Form.Meta):
+        csrf = False
+
+    code = StringField("Code", [OneOf("credential", "password"), Length(max=64)])
+    password = PasswordField("Password", [OneOf("credential", "code"), Length(max=LONGEST)])
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(prefix="again-", **values)
+
+
+class PasskeyForm(Form):
+    """A new passkey, and what its person calls it."""
+
+    name = StringField("Name", [DataRequired("Please give it a name."), Length(max=60)], [tidy])
+    credential = HiddenField(validators=[InputRequired("The browser did not make a passkey."), Length(max=20_000)])
+
+
+class RulesForm(Form):
+    """How the people of an organisation sign in."""
+
+    second_factor = RadioField(
+        "Who has to have a second factor",
+        choices=[("", "Nobody has to"), ("owners", "Owners"), ("everybody", "Everybody")],
+    )
+    by_letter = BooleanField(
+        "A link by letter may stand for the password",
+        description="Whoever can read somebody's letters can then come in as them, unless a second factor is asked for.",
+    )
+
+
 class HelpForm(Form):
     """Whose password was forgotten?"""
 
     email = EmailField("E-mail", [InputRequired("Please give your e-mail address."), Length(max=254)])
-
-
-def tidy(text: str | None) -> str:
-    """Return one line with single spaces, as names are kept."""
-    return " ".join((text or "").split())
 
 
 def new_password(label: str) -> PasswordField:
@@ -95,23 +171,34 @@ class ChangePasswordForm(Form):
     password = new_password("Your new password")
 
 
-def role_field() -> RadioField:
-    """Return a field for what somebody may do."""
-    return RadioField("Role", choices=list(ROLES.items()), default="member")
+class RoleForm(Form):
+    """What somebody may do from now on: one of `roles`."""
+
+    role = RadioField("Role", default="member")
+
+    def __init__(self, roles: Iterable[Role], **values: Any) -> None:
+        super().__init__(**values)
+        self.role.choices = [(role.key, role.name) for role in roles]
 
 
-class InvitationForm(Form):
+class InvitationForm(RoleForm):
     """Who is to come in, and as what?"""
 
     email = EmailField("E-mail", [InputRequired("Please give their e-mail address."), Length(max=254)])
     name = StringField("Name", [Length(max=80)], [tidy])
-    role = role_field()
 
 
-class RoleForm(Form):
-    """What somebody may do from now on."""
+class MadeRoleForm(Form):
+    """A role of the organisation's own, made of `offered` permissions."""
 
-    role = role_field()
+    name = StringField("Name", [DataRequired("Please give the role a name."), Length(max=NAME_LENGTH)], [tidy])
+    permissions = SelectMultipleField(
+        "What it may do", option_widget=CheckboxInput(), widget=ListWidget(prefix_label=False)
+    )
+
+    def __init__(self, offered: Iterable[Permission], **values: Any) -> None:
+        super().__init__(**values)
+        self.permissions.choices = [(each.name, each.label) for each in offered]
 
 
 class RemovalForm(Form):

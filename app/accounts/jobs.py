@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from app.accounts import letters
-from app.accounts.models import Invitation, SetUpLink, User
-from app.facilities import events, mail
+from app.accounts.models import Attempt, Device, Invitation, Session, SetUpLink, SignInLink, SignInRules, User
+from app.facilities import audit, events, mail
 from app.facilities.events import Event
 from app.tenancy import db, utcnow
-from app.tenancy.jobs import job
+from app.tenancy.jobs import every, job
 
 GIVE_UP_AFTER = timedelta(days=2)
 TRIES = 100  # more than two days have room for, with an hour between them
@@ -63,3 +63,36 @@ def send_help(email: str) -> None:
     letter = letters.help_letter(user, token, secrets.token_hex(12))
     db.session.commit()  # The relay may take its time, and nobody is to wait for it with the file locked.
     mail.send(letter.as_message(), letters.name_of(letter))
+
+
+@job("accounts.send_sign_in_link", timeout=120)
+def send_sign_in_link(email: str) -> None:
+    """Send a link that stands for the password to that address, if it is somebody's who may sign in and links are wanted."""
+    user = User.by_email(email)
+    if user is None or not user.is_active or not SignInRules.mine().by_letter:
+        return
+    audit.note("sign_in_link_sent", subject=user.email)
+    letter = letters.sign_in_letter(user, SignInLink.issue(user), secrets.token_hex(12))
+    db.session.commit()  # The relay may take its time, and nobody is to wait for it with the file locked.
+    mail.send(letter.as_message(), letters.name_of(letter))
+
+
+@job("accounts.send_warning", timeout=120)
+def send_warning(user_id: int, letter: str, browser: str, at: str) -> None:
+    """Tell a person by letter what happened to one of their browsers."""
+    user = db.session.get(User, user_id)
+    if user is None or not user.is_active:
+        return
+    warning = letters.warning(letter, user, browser, datetime.fromisoformat(at))
+    db.session.rollback()
+    mail.send(warning.as_message(), letters.name_of(warning))
+
+
+@every("H H(1-5) * * *", name="accounts.purge")
+def purge() -> None:
+    """Remove, every night, the sessions that have run out, devices that nobody uses, and links of long ago."""
+    Session.sweep()
+    Device.sweep()
+    SetUpLink.sweep()
+    SignInLink.sweep()
+    Attempt.sweep()

@@ -1,8 +1,9 @@
-"""What people get by letter: an invitation, and help with a forgotten password. Links lead to the primary domain alone."""
+"""What people get by letter: invitations, help with a forgotten password, warnings. Links lead to the primary domain alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from flask import current_app, render_template
@@ -10,6 +11,12 @@ from flask import current_app, render_template
 from app.accounts.models import Invitation, User
 from app.facilities import mail
 from app.tenancy import current_tenant, utcnow
+
+WARNINGS = {
+    "new_device": "A new sign-in at {organisation}",
+    "device_reused": "You were signed out at {organisation}",
+    "factors_changed": "Your second factors at {organisation} have changed",
+}
 
 # From which address the current organisation writes; the module that keeps its letter box says so.
 _senders: list[Callable[[], str]] = []
@@ -43,6 +50,28 @@ def help_letter(user: User, token: str, mark: str) -> mail.Letter:
     subject = f"Your password at {current_tenant().name}"
     facts = {"user": user, "link": link(f"/set-up/{token}")}
     return _letter("help", mail.address(user.email, user.name), subject, f"help.{mark}", **facts)
+
+
+def warning(kind: str, user: User, browser: str, at: datetime) -> mail.Letter:
+    """Return the letter that tells a person of a browser that is new, or of one whose cookie was copied."""
+    subject = WARNINGS[kind].format(organisation=current_tenant().name)
+    facts = {"user": user, "browser": browser, "at": at, "help": link("/sign-in/help"), "list": link("/desk/profile/")}
+    return _letter(
+        kind, mail.address(user.email, user.name), subject, f"{kind}.{user.id}.{at.timestamp():.6f}", **facts
+    )
+
+
+def sign_in_letter(user: User, token: str, mark: str) -> mail.Letter:
+    """Return the letter with a link that stands for the password; `mark` is one that no other letter has."""
+    subject = f"Sign in at {current_tenant().name}"
+    facts = {"user": user, "link": link(f"/sign-in/link/{token}")}
+    return _letter("sign_in_link", mail.address(user.email, user.name), subject, f"link.{mark}", **facts)
+
+
+def join_letter(email: str, token: str, mark: str) -> mail.Letter:
+    """Return the letter with which somebody joins by themselves; `mark` is one that no other letter has."""
+    subject, facts = f"Join {current_tenant().name}", {"link": link(f"/sign-in/join/{token}")}
+    return _letter("join", mail.address(email), subject, f"join.{mark}", **facts)
 
 
 def name_of(letter: mail.Letter) -> str:

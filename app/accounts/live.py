@@ -1,15 +1,17 @@
-"""The stream of what happens, for those who are signed in; and who is meant by "members", "owners" and "person:<id>"."""
+"""The stream of what happens, for those signed in; and who is meant by "members", "may:<permission>" and "person:<id>"."""
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from flask import Blueprint, Flask, Response, request
-from sqlalchemy import bindparam, select
+from sqlalchemy import Select, bindparam, select
 
 from app.accounts.models import Session, User
+from app.accounts.policy import permissions
 from app.accounts.visits import server_session
 from app.facilities import events, live
 from app.facilities.events import Position
@@ -61,25 +63,23 @@ def still_here(sessions: frozenset[int]) -> set[int]:
     return set(db.session.scalars(_ALIVE, {"sessions": sessions, "now": utcnow()}))
 
 
-def _active(people: frozenset[int]) -> set[int]:
-    return set(db.session.scalars(select(User.id).where(User.id.in_(people), User.state == "active")))
+def _among(people: frozenset[int], rule: Select[Any]) -> set[int]:
+    return set(db.session.scalars(rule.with_only_columns(User.id).where(User.id.in_(people))))
 
 
 @events.audience("members")
 def members(key: str, people: frozenset[int]) -> set[int]:
     """Everybody who may sign in."""
-    return _active(people)
+    return _among(people, select(User).where(User.state == "active"))
 
 
-@events.audience("owners")
-def owners(key: str, people: frozenset[int]) -> set[int]:
-    """Those who decide about the organisation."""
-    return set(
-        db.session.scalars(select(User.id).where(User.id.in_(people), User.role == "owner", User.state == "active"))
-    )
+@events.audience("may")
+def who_may(key: str, people: frozenset[int]) -> set[int]:
+    """Those who hold the permission of that name; nobody where the log remembers one that is no more."""
+    return _among(people, User.who_may(key)) if key in {each.name for each in permissions()} else set()
 
 
 @events.audience("person")
 def person(key: str, people: frozenset[int]) -> set[int]:
     """One person, by id."""
-    return _active(people) & ({int(key)} if key.isdigit() else set())
+    return members("", people & ({int(key)} if key.isdigit() else set()))

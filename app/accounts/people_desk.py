@@ -1,4 +1,4 @@
-"""The desk's page of people: members see who is here; owners invite, give roles, and let go."""
+"""The desk's page of people: who is here and, for those who decide about them, inviting, giving roles, and letting go."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from werkzeug.wrappers import Response
 
 from app.accounts import letters
 from app.accounts.forms import Form, InvitationForm, RemovalForm, RoleForm
-from app.accounts.models import ROLES, Invitation, User
+from app.accounts.freshness import fresh_required
+from app.accounts.models import Invitation, Role, User
 from app.accounts.notices import flash
-from app.accounts.policy import member_required, owner_required
+from app.accounts.policy import may, needs
 from app.accounts.previews import is_preview
 from app.accounts.visits import UNSAFE
 from app.facilities.pagination import paginate
@@ -42,9 +43,9 @@ def keep_private(response: Response) -> Response:
 
 
 @blueprint.get("/")
-@member_required
+@needs("people.see")
 def people() -> Response:
-    """List who is here and, for owners, who is invited."""
+    """List who is here and, for those who decide about it, who is invited."""
     search = request.args.get("q", "").strip()[:100]
     invited = select(Invitation).order_by(Invitation.created_at.desc(), Invitation.id.desc())
     return page(
@@ -52,25 +53,26 @@ def people() -> Response:
         found=paginate(listed(search), request.args.get("page", 1, type=int), PER_PAGE),
         search=search,
         is_long=count_listed() > FEW,
-        invitations=db.session.scalars(invited).all() if current_user.is_owner else [],
+        invitations=db.session.scalars(invited).all() if may("people.manage") else [],
         taken=User.places_taken(),
         most=current_tenant().max_users,
     )
 
 
 @blueprint.get("/invitations/new")
-@owner_required
+@needs("people.manage")
 def new_invitation() -> Response:
     """Ask who is to come in."""
-    return page("invite.html", form=InvitationForm(), is_full=is_full())
+    return page("invite.html", form=InvitationForm(givable()), is_full=is_full())
 
 
 @blueprint.post("/invitations/")
-@owner_required
+@needs("people.manage")
+@fresh_required
 def invite() -> Response:
     """Invite somebody, and show the link once: letters may not leave today."""
     User.require_room()
-    form = InvitationForm()
+    form = InvitationForm(givable())
     if not form.validate():
         return page("invite.html", 422, form=form)
     try:
@@ -82,7 +84,7 @@ def invite() -> Response:
 
 
 @blueprint.post("/invitations/<int:invitation_id>/letter")
-@owner_required
+@needs("people.manage")
 def send_again(invitation_id: int) -> Response:
     """Send an invitation once more, with a link of its own."""
     invitation = find_invitation(invitation_id)
@@ -91,7 +93,7 @@ def send_again(invitation_id: int) -> Response:
 
 
 @blueprint.post("/invitations/<int:invitation_id>/withdrawal")
-@owner_required
+@needs("people.manage")
 def withdraw(invitation_id: int) -> Response:
     """Take an invitation back."""
     invitation = find_invitation(invitation_id)
@@ -99,25 +101,26 @@ def withdraw(invitation_id: int) -> Response:
 
 
 @blueprint.get("/<int:user_id>")
-@owner_required
+@needs("people.manage")
 def person(user_id: int) -> Response:
     """Show one person and what can be done."""
     return person_page(find(user_id))
 
 
 @blueprint.post("/<int:user_id>/role")
-@owner_required
+@needs("people.manage")
+@fresh_required
 def give_role(user_id: int) -> Response:
     """Change what a person may do."""
-    form, person = RoleForm(), find(user_id)
+    form, person = RoleForm(givable()), find(user_id)
     if not form.validate():
         return person_page(person, 422, form=form)
-    said = f"{person.name} is {'an owner' if form.role.data == 'owner' else 'a member'} now, and signs in again."
+    said = f"{person.name} has the role {Role.of(form.role.data).name} now, and signs in again."
     return done(lambda: person.give_role(form.role.data, by=me()), said, person)
 
 
 @blueprint.post("/<int:user_id>/deactivation")
-@owner_required
+@needs("people.manage")
 def deactivate(user_id: int) -> Response:
     """Let a person sign in no more."""
     person = find(user_id)
@@ -125,7 +128,7 @@ def deactivate(user_id: int) -> Response:
 
 
 @blueprint.post("/<int:user_id>/reactivation")
-@owner_required
+@needs("people.manage")
 def reactivate(user_id: int) -> Response:
     """Let a person sign in again."""
     person = find(user_id)
@@ -133,7 +136,8 @@ def reactivate(user_id: int) -> Response:
 
 
 @blueprint.route("/<int:user_id>/removal", methods=["GET", "POST"])
-@owner_required
+@needs("people.manage")
+@fresh_required
 def remove(user_id: int) -> Response:
     """Say what becomes of a person's work, and remove them once their address was typed."""
     person = find(user_id)
@@ -146,14 +150,14 @@ def remove(user_id: int) -> Response:
 
 
 def listed(search: str = "") -> Select[Any]:
-    """Select who is here, by name; owners find people by their address too."""
+    """Select who is here, by name; those who decide about them find people by their address too."""
     here = select(User).where(User.state != "removed").order_by(func.lower(User.name), User.id)
-    if not current_user.is_owner:
+    if not may("people.manage"):
         here = here.where(User.state == "active")
     if not search:
         return here
     matches = [User.name.icontains(search, autoescape=True)]
-    if current_user.is_owner:
+    if may("people.manage"):
         matches.append(User.email.icontains(search, autoescape=True))
     return here.where(or_(*matches))
 
@@ -180,6 +184,11 @@ def find_invitation(invitation_id: int) -> Invitation:
     return db.session.get(Invitation, invitation_id) or abort(404)
 
 
+def givable() -> list[Role]:
+    """Return the roles that whoever asks may give."""
+    return [role for role in Role.every() if me().held_role.covers(role)]
+
+
 def me() -> User:
     """Return whoever is signed in."""
     return current_user._get_current_object()
@@ -204,10 +213,13 @@ def invited(invitation: Invitation, status: int = 200) -> Response:
 
 
 def person_page(person: User, status: int = 200, form: Form | None = None) -> Response:
-    """Show a person with what owners may do."""
-    return page("person.html", status, person=person, form=form or RoleForm(formdata=None, role=person.role))
+    """Show a person with what can be done about them."""
+    form = form or RoleForm(givable(), formdata=None, role=person.role)
+    is_above = not me().held_role.covers(person.held_role)
+    return page("person.html", status, person=person, form=form, is_above=is_above)
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:
     """Render a page of people."""
-    return make_response(render_template(f"accounts/desk/{template}", roles=ROLES, **values), status)
+    roles = {role.key: role.name for role in Role.every()}
+    return make_response(render_template(f"accounts/desk/{template}", roles=roles, **values), status)

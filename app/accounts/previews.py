@@ -84,7 +84,7 @@ def keep_out() -> AnyResponse | None:
     """Let nobody but owners see what a preview shows."""
     if not is_preview():
         return None
-    if request.path in UNLISTED:
+    if request.path in UNLISTED or request.path.startswith("/api/"):
         abort(404)
     if request.path == "/robots.txt":
         return Response(NO_ROBOTS, mimetype="text/plain")
@@ -92,7 +92,7 @@ def keep_out() -> AnyResponse | None:
         return None
     if not current_user.is_authenticated:
         return ask_to_sign_in()
-    return None if current_user.is_owner else abort(403)
+    return None if current_user.is_owner else abort(404)
 
 
 def keep_unlisted(response: Response) -> Response:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from app.accounts import cookies, passwords, throttle
-from app.accounts.browsers import browser_named
+from app.accounts import cookies, devices, passwords, throttle
 from app.accounts.forms import ChangePasswordForm, Form, NameForm, RemovalForm
-from app.accounts.models import Session, User
+from app.accounts.models import Device, Session, User
 from app.accounts.notices import flash
 from app.accounts.passwords import Hashed, hash_password
 from app.accounts.policy import ask_to_sign_in, member_required
 from app.accounts.previews import is_preview
 from app.accounts.visits import UNSAFE, house, server_session, this_visit
-from app.facilities import audit, settings
+from app.facilities import audit
 from app.tenancy import db, utcnow
 from app.tenancy.errors import Refused
 
@@ -79,27 +77,31 @@ def change_password() -> Response:
     if hashed is None:
         form.current.errors = [WRONG]
         return profile_page(422, password_form=form)
-    throttle.forgive_own_password(house(), session.user.email)
-    session.user.set_password(hashed)
-    return go_on(session)
+    user = session.user
+    throttle.forgive_own_password(house(), user.email)
+    user.set_password(hashed, here=devices.known(user))
+    flash("success", "Your password is changed. All other browsers are signed out.")
+    return devices.enter(user, redirect(url_for("profile.show"), 303), is_proved=session.is_fresh)
 
 
-@blueprint.post("/sessions/<int:session_id>/end")
+@blueprint.post("/devices/<int:device_id>/end")
 @member_required
-def end_session(session_id: int) -> Response:
-    """Sign out one of one's own browsers."""
-    session = db.session.get(Session, session_id)
-    if session is None or session.user_id != me().id:
+def end_device(device_id: int) -> Response:
+    """Sign out one of one's own browsers, and know it no more."""
+    device = db.session.get(Device, device_id)
+    if device is None or device.user_id != me().id:
         abort(404)
-    session.end()
-    return saved("That browser is signed out.")
+    device.revoke()
+    return saved("That browser is signed out, and not known any more.")
 
 
-@blueprint.post("/sessions/end")
+@blueprint.post("/devices/end")
 @member_required
 def end_others() -> Response:
-    """Sign out all of one's browsers but this one."""
-    me().end_sessions(but=server_session().id)
+    """Sign out all of one's browsers but this one, and know them no more."""
+    this = server_session()
+    me().end_sessions(but=this.id)
+    me().forget_devices(but=this.device)
     audit.note("sessions_ended", actor=me().email, subject=me().email)
     return saved("All other browsers are signed out.")
 
@@ -138,17 +140,6 @@ def checked(user: User, form: ChangePasswordForm) -> Hashed | None:
     return hash_password(form.password.data)
 
 
-def go_on(session: Session) -> Response:
-    """Give this browser a fresh token: the old one may be known to somebody."""
-    lifetime = timedelta(hours=settings.number("session_hours"))
-    token = session.user.sign_in(lifetime, request.user_agent.string)
-    flash("success", "Your password is changed. All other browsers are signed out.")
-    db.session.commit()
-    response = redirect(url_for("profile.show"), 303)
-    cookies.give(response, "freehold", str(token), lifetime)
-    return response
-
-
 def saved(said: str) -> Response:
     """Keep what was done, and show the page again."""
     db.session.commit()
@@ -159,15 +150,16 @@ def saved(said: str) -> Response:
 def profile_page(status: int = 200, name_form: Form | None = None, password_form: Form | None = None) -> Response:
     """Show one's own page, with what was wrong in one of its forms."""
     user = me()
-    own = select(Session).where(Session.user_id == user.id, Session.expires_at > utcnow())
+    own = select(Device).where(Device.user_id == user.id).order_by(Device.last_seen_at.desc(), Device.id.desc())
+    alive = select(Session.device_id).where(Session.user_id == user.id, Session.expires_at > utcnow())
     return page(
         "profile.html",
         status,
         name_form=name_form or NameForm(formdata=None, name=user.name),
         password_form=password_form or ChangePasswordForm(formdata=None),
-        sessions=db.session.scalars(own.order_by(Session.last_seen_at.desc(), Session.id.desc())).all(),
-        this=server_session().id,
-        browser_named=browser_named,
+        devices=db.session.scalars(own).all(),
+        signed_in=set(db.session.scalars(alive)),
+        this=server_session().device_id,
     )
 
 

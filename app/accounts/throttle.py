@@ -1,6 +1,6 @@
 """How often a password may be tried, or help asked for, before anything is hashed or sent.
 
-Counted by `rates` for all processes together. A browser in which somebody has signed in before carries a mark of it, and
+Counted by `rates` for all processes together. A browser in which somebody has signed in before is a device of theirs, and
 counts by itself: whoever tries that person's passwords from elsewhere shuts themselves out, and never them
 (https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies).
 """
@@ -14,7 +14,8 @@ from datetime import timedelta
 from flask import request
 from werkzeug.wrappers import Response
 
-from app.accounts import cookies
+from app.accounts import cookies, devices
+from app.accounts.cookies import PLATFORM
 from app.accounts.turns import TooBusy
 from app.facilities import rates
 from app.facilities.rates import LimitReached, Rate, Try
@@ -32,7 +33,7 @@ HELP = Rate("help", 3, WITHIN, MANY)
 HELP_FROM = Rate("help-network", 20, WITHIN, HERE)
 HELP_HERE = Rate("help-organisation", 100, WITHIN, "Very many people are asking for help here at the moment.")
 
-MARK = "freehold-known"
+MARK = "freehold-known"  # of an operator's browser; a member's is known by its device
 MARK_LIFETIME = timedelta(days=180)
 
 REFUSALS = (LimitReached, TooBusy)  # what a form may be answered with, before or while a password is looked at
@@ -69,20 +70,22 @@ def count_call_for_help(house: str, email: str) -> None:
     rates.take(Try(HELP, house, _plain(email)), Try(HELP_FROM, house, rates.visitor()), Try(HELP_HERE, house))
 
 
-def remember(response: Response, house: str, email: str) -> None:
-    """Mark this browser as one in which this person has signed in."""
-    mark = known_mark(house, email) or secrets.token_urlsafe(12)
-    cookies.give(response, MARK, f"{mark}.{_seal(house, email, mark)}", MARK_LIFETIME)
+def remember(response: Response, email: str) -> None:
+    """Mark this browser as one in which this operator has signed in."""
+    mark = known_mark(PLATFORM, email) or secrets.token_urlsafe(12)
+    cookies.give(response, MARK, f"{mark}.{_seal(email, mark)}", MARK_LIFETIME)
 
 
 def known_mark(house: str, email: str) -> str:
     """Return this browser's mark when this person has signed in with it before, else ""."""
+    if house != PLATFORM:
+        return devices.mark_of(_plain(email))
     mark, _, seal = request.cookies.get(cookies.cookie_name(MARK), "").partition(".")
-    return mark if mark and hmac.compare_digest(_seal(house, email, mark).encode(), seal.encode()) else ""
+    return mark if mark and hmac.compare_digest(_seal(email, mark).encode(), seal.encode()) else ""
 
 
-def _seal(house: str, email: str, mark: str) -> str:
-    return cookies.sign("known-browser", f"{house}.{mark}.{_plain(email)}")
+def _seal(email: str, mark: str) -> str:
+    return cookies.sign("known-browser", f"{PLATFORM}.{mark}.{_plain(email)}")
 
 
 def _plain(email: str) -> str:

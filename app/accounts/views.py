@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 from flask import Blueprint, abort, make_response, redirect, render_template, request
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from app.accounts import cookies, previews, throttle
+from app.accounts import cookies, devices, previews, throttle
+from app.accounts.admission import admit
 from app.accounts.forms import Form, HelpForm, NewPasswordForm, SignInForm
 from app.accounts.models import Invitation, SetUpLink, User
 from app.accounts.notices import flash
@@ -17,7 +17,7 @@ from app.accounts.passwords import hash_password
 from app.accounts.policy import is_local
 from app.accounts.previews import LookLink
 from app.accounts.visits import house, server_session
-from app.facilities import audit, settings
+from app.facilities import audit
 from app.tenancy import current_tenant, db, tenancy
 from app.tenancy.errors import FreeholdError, Refused
 from app.tenancy.jobs import later
@@ -68,7 +68,7 @@ def signing_in() -> Response:
         form.form_errors.append(UNKNOWN)
         return sign_in_page(form, 422)
     throttle.forgive(house(), form.email.data)
-    return welcome(user, form.next.data or "")
+    return admit(user, form.next.data or "")
 
 
 def tell_of_failure(email: str) -> None:
@@ -128,8 +128,8 @@ def set_up(token: str) -> Response:
     db.session.rollback()
     hashed = hash_password(form.password.data)
     link = SetUpLink.find(token) or abort(404)
-    flash("success", f"{'Welcome! Your password' if is_new else 'Your new password'} is set and you are signed in.")
-    return welcome(link.use(hashed, form.name.data if is_new else ""), "")
+    flash("success", f"{'Welcome! Your password' if is_new else 'Your new password'} is set.")
+    return admit(link.use(hashed, form.name.data if is_new else ""), "")
 
 
 @blueprint.route("/invitation/<token>", methods=["GET", "POST"])
@@ -154,8 +154,8 @@ def invitation(token: str) -> Response:
     if user is None:
         db.session.rollback()
         return gone()
-    flash("success", f"Welcome to {current_tenant().name}! You are signed in.")
-    return welcome(user, "")
+    flash("success", f"Welcome to {current_tenant().name}!")
+    return admit(user, "")
 
 
 def gone() -> Response:
@@ -184,17 +184,11 @@ def look(token: str) -> Response:
     return response
 
 
-def welcome(user: User, target: str) -> Response:
-    """Sign a person in and lead them to where they wanted to go."""
+def welcome(user: User, target: str, *, is_proved: bool = True) -> Response:
+    """Sign a person in and lead them to where they wanted to go; `is_proved` says that they gave all their factors."""
     for greet in _greetings:
         greet(user)
-    lifetime = timedelta(hours=settings.number("session_hours"))
-    token = user.sign_in(lifetime, request.user_agent.string)
-    db.session.commit()
-    response = redirect(target if is_local(target) else "/desk/", 303)
-    cookies.give(response, "freehold", str(token), lifetime)
-    throttle.remember(response, house(), user.email)
-    return response
+    return devices.enter(user, redirect(target if is_local(target) else "/desk/", 303), is_proved=is_proved)
 
 
 def too_many(form: Form, refusal: FreeholdError, template: str = "accounts/sign_in.html") -> Response:

@@ -15,12 +15,13 @@ from flask.sessions import NullSession, SessionInterface
 from flask_login import LoginManager, current_user
 
 from app.accounts import cookies
-from app.accounts.cookies import PLATFORM, Token
+from app.accounts.cookies import DEVICE, PLATFORM, Token
 from app.facilities import audit
 from app.tenancy import current_tenant, tenancy
 from app.tenancy.errors import NoTenant
 
 UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+FOR_PROGRAMS = "/api/"  # below which no cookie counts
 
 # How a house finds a session by its token's hash: tenants by their own table, the platform by the console's.
 finders: dict[str, Callable[[str], Any]] = {}
@@ -31,11 +32,14 @@ class Visit:
     """What is known about the person behind one request."""
 
     token: Token | None = None
+    device: Token | None = None  # what the browser's device cookie says
     session: Any = None
     is_looked_up: bool = False
-    has_foreign_cookie: bool = False
+    foreign: list[str] = field(default_factory=list)  # names of cookies that belong to another house
     notices: list[tuple[str, str]] = field(default_factory=list)  # to be shown, this page or the next
     is_shown: bool = False
+    due: Callable[[], Token | None] | None = None  # what is to be noted of whoever only reads
+    marks: dict[str, str] = field(default_factory=dict)  # of a known browser, by the address asked about
 
 
 class RefusedSession(NullSession):
@@ -91,18 +95,23 @@ def this_visit() -> Visit:
 
 
 def begin() -> None:
-    """Read the cookie. A good one of another house counts for nothing here, and is noted."""
+    """Read the cookies. A good one of another house counts for nothing here, and is noted."""
     g.pop("_login_user", None)
     visit = request.environ["freehold.visit"] = Visit()
-    token = cookies.sent_by(request)
-    if token and token.owner == house():
-        visit.token = token
-    elif token:
-        visit.has_foreign_cookie = True
-        here = house()
-        is_new = tenancy.ledger.record_meeting("foreign_cookie", "" if here == PLATFORM else here, token.owner)
-        if is_new and here != PLATFORM:
-            audit.note_in(current_tenant(), "foreign_cookie")
+    if not request.path.startswith(FOR_PROGRAMS):
+        visit.token, visit.device = own(cookies.sent_by(request)), own(cookies.sent_by(request, DEVICE))
+
+
+def own(token: Token | None) -> Token | None:
+    """Return a token that was made for this very house, and note one that was made for another."""
+    here = house()
+    if token is None or token.owner == here:
+        return token
+    this_visit().foreign.append(cookies.COOKIES[token.purpose])
+    is_new = tenancy.ledger.record_meeting("foreign_cookie", "" if here == PLATFORM else here, token.owner)
+    if is_new and here != PLATFORM:
+        audit.note_in(current_tenant(), "foreign_cookie")
+    return None
 
 
 def server_session() -> Any:
@@ -119,8 +128,8 @@ def server_session() -> Any:
 
 def forget_foreign_cookie(response: Response) -> Response:
     """Have the browser drop a cookie that was made for another house."""
-    if this_visit().has_foreign_cookie:
-        cookies.take_back(response)
+    for name in this_visit().foreign:
+        cookies.take_back(response, name)
     return response
 
 

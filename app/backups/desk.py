@@ -12,7 +12,19 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from app import backups
-from app.accounts import LookLink, Session, User, current_user, flash, greets, is_preview, owner_required
+from app.accounts import (
+    LookLink,
+    Session,
+    User,
+    current_user,
+    flash,
+    fresh_required,
+    greets,
+    is_preview,
+    may,
+    needs,
+    permission,
+)
 from app.backups import around, returns, timeline
 from app.backups.forms import ReplaceForm, TimeForm
 from app.backups.models import Order
@@ -23,6 +35,8 @@ from app.facilities import clock, events
 from app.facilities.pagination import Pagination
 from app.tenancy import ResolvedTenant, current_tenant, db, utcnow
 from app.tenancy.errors import FreeholdError, Refused
+
+permission("backups.restore", "See the past, bring things back out of it, go back to it")
 
 blueprint = Blueprint("backups_desk", __name__, url_prefix="/desk/settings/backups")
 preview_blueprint = Blueprint("backups_preview", __name__)
@@ -66,7 +80,7 @@ def keep_private(response: Response) -> Response:
 
 
 @blueprint.get("/")
-@owner_required
+@needs("backups.restore")
 def show() -> Response:
     """Show what is kept, drawn and listed, and what is going on."""
     tenant = current_tenant()
@@ -93,14 +107,15 @@ def show() -> Response:
 
 
 @blueprint.post("/moments/<int:seq>/preview")
-@owner_required
+@needs("backups.restore")
 def look_at(seq: int) -> Response:
     """Ask for a preview of a moment."""
     return ask("preview", moment(seq).seq)
 
 
 @blueprint.route("/moments/<int:seq>/replacement", methods=["GET", "POST"])
-@owner_required
+@needs("backups.restore")
+@fresh_required
 def replace(seq: int) -> Response:
     """Say what going back undoes, and do it once the organisation's name was typed."""
     tenant, chosen = current_tenant(), moment(seq)
@@ -118,7 +133,7 @@ def replace(seq: int) -> Response:
 
 
 @blueprint.get("/order")
-@owner_required
+@needs("backups.restore")
 def order() -> Response:
     """Show how far the work that was asked for has come, or what came of it."""
     tenant = current_tenant()
@@ -136,14 +151,14 @@ def order() -> Response:
 
 
 @blueprint.get("/preview/open")
-@owner_required
+@needs("backups.restore")
 def open_preview() -> Response:
     """Lead into the preview by a link that holds for five minutes and works once; nothing is written until it is used."""
     return redirect(LookLink.for_owner(the_preview(), me()), 303)
 
 
 @blueprint.post("/preview/discard")
-@owner_required
+@needs("backups.restore")
 def discard() -> Response:
     """Throw the preview away."""
     the_preview()
@@ -151,7 +166,7 @@ def discard() -> Response:
 
 
 @blueprint.get("/preview/things")
-@owner_required
+@needs("backups.restore")
 def things() -> Response:
     """List what the preview holds, with what is missing or was changed here marked."""
     preview, kinds = the_preview(), returns.kinds()
@@ -163,7 +178,7 @@ def things() -> Response:
 
 
 @blueprint.post("/preview/things/<name>/<int:item_id>")
-@owner_required
+@needs("backups.restore")
 def bring_back(name: str, item_id: int) -> Response:
     """Bring one thing back, and show it where it stands now."""
     preview, kind, by = the_preview(), returns.find(name) or abort(404), me()
@@ -189,7 +204,7 @@ def told(kind: returns.Returnable, moment: str) -> str:
 
 
 @preview_blueprint.post("/look/end")
-@owner_required
+@needs("backups.restore")
 def end_preview() -> Response:
     """Throw the preview away from inside it."""
     living, by = current_tenant().preview_of or abort(404), me().email
@@ -290,7 +305,7 @@ def tell_of_return(user: User) -> None:
     if back.before is None:
         flash("info", f"The organisation was brought back from a copy of {spoken(back.at)}, on {spoken(back.since)}.")
         return
-    undo = " An owner can undo this under Settings, Go back in time." if user.is_owner else ""
+    undo = " An owner can undo this under Settings, Go back in time." if may("backups.restore", user) else ""
     flash("info", f"The organisation stands as of {spoken(back.at)}, brought back on {spoken(back.since)}.{undo}")
 
 

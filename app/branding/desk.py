@@ -15,7 +15,7 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
-from app.accounts import flash, is_preview, owner_required
+from app.accounts import flash, is_preview, may, needs, permission
 from app.backups.standing import standing
 from app.branding.example import drawn
 from app.branding.forms import SettingsForm
@@ -27,6 +27,8 @@ from app.tenancy import current_tenant, db
 from app.tenancy.errors import Refused
 from app.tenancy.lifecycle import plants
 from app.tenancy.registry import Tenant, Tier
+
+permission("settings.manage", "Change the name, the look and the settings", roles=("admin",))
 
 blueprint = Blueprint("settings", __name__, url_prefix="/desk/settings")
 
@@ -45,14 +47,14 @@ def plant(name: str) -> None:
 
 
 @blueprint.get("/")
-@owner_required
+@needs("settings.manage")
 def show() -> Response:
     """Show what holds now."""
     return settings_page(SettingsForm(current_site()))
 
 
 @blueprint.post("/")
-@owner_required
+@needs("settings.manage")
 def save() -> AnyResponse:
     """Take what was changed, all of it or nothing."""
     form = SettingsForm(current_site())
@@ -74,7 +76,7 @@ def save() -> AnyResponse:
 
 
 @blueprint.get("/example.svg")
-@owner_required
+@needs("settings.manage")
 def example() -> Response:
     """Draw a small page in two colours, so that they can be judged before they are taken."""
     try:
@@ -121,6 +123,6 @@ def settings_page(form: SettingsForm, status: int = 200) -> Response:
         address=current_app.config["FREEHOLD"].address,
         plan=tier.label if tier else tenant.tier,
         uses=limits.uses(),
-        standing=None if is_preview() else standing(tenant.id),
+        standing=standing(tenant.id) if may("backups.restore") and not is_preview() else None,
     )
     return make_response(page, status)

@@ -19,5 +19,5 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(desk.blueprint)
     plants(plant)
     register(returns.ROOM)
-    tells_news(unread.card)
+    tells_news(unread.card, "chat.talk")
     counts.update(rooms=Room.count, lines=Line.count)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import secrets
 
 from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
-from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from app.accounts import User, current_user, flash, member_required
+from app.accounts import User, current_user, flash, may, needs
 from app.chat import log, policy
 from app.chat.forms import InvitationForm, LineForm, RoomForm
 from app.chat.models import Room
@@ -28,7 +27,7 @@ def keep_private(response: Response) -> Response:
 
 
 @blueprint.get("/")
-@member_required
+@needs("chat.talk")
 def rooms() -> Response:
     """Lead to the room in which everybody is, else to the first one."""
     visible = db.session.scalars(policy.visible_rooms(current_user)).all()
@@ -37,14 +36,14 @@ def rooms() -> Response:
 
 
 @blueprint.get("/rooms/<int:room_id>")
-@member_required
+@needs("chat.talk")
 def room(room_id: int) -> Response:
     """Show a room: its newest lines, or those around, above or below one."""
     return room_page(find_room(room_id), LineForm())
 
 
 @blueprint.route("/rooms/new", methods=["GET", "POST"])
-@member_required
+@needs("chat.talk")
 def new_room() -> Response:
     """Open a room."""
     form = RoomForm()
@@ -60,7 +59,7 @@ def new_room() -> Response:
 
 
 @blueprint.post("/rooms/<int:room_id>/reading")
-@member_required
+@needs("chat.talk")
 def read(room_id: int) -> Response:
     """Note how far one has read."""
     room = find_room(room_id)
@@ -70,7 +69,7 @@ def read(room_id: int) -> Response:
 
 
 @blueprint.post("/rooms/<int:room_id>/members")
-@member_required
+@needs("chat.talk")
 def invite(room_id: int) -> Response:
     """Let somebody into a closed room."""
     room, person = find_room(room_id), _find_person(request.form.get("person", type=int))
@@ -81,12 +80,12 @@ def invite(room_id: int) -> Response:
 
 
 @blueprint.post("/rooms/<int:room_id>/members/<int:user_id>/removal")
-@member_required
+@needs("chat.talk")
 def remove_member(room_id: int, user_id: int) -> Response:
     """Take somebody, or oneself, out of a closed room."""
     room, person = find_room(room_id), _find_person(user_id)
     if not policy.may_remove_member(current_user, room, person):
-        abort(403, "Only whoever started a room, and owners, take others out of it.")
+        abort(403, "Only whoever started a room, and moderators, take others out of it.")
     room.remove(person, by=current_user)
     db.session.commit()
     left = person.id == current_user.id
@@ -134,7 +133,7 @@ def _asked_for(room: Room) -> log.Page:
 def _invitation(room: Room, members: list[User]) -> InvitationForm | None:
     """Return the form with those who can still be invited, None where nobody can."""
     inside = [person.id for person in members]
-    others = select(User).where(User.state == "active", User.id.not_in(inside)).order_by(User.name, User.id)
+    others = User.who_may("chat.talk").where(User.id.not_in(inside)).order_by(User.name, User.id)
     form = InvitationForm(formdata=None)
     form.person.choices = [] if room.is_open else [(person.id, person.name) for person in db.session.scalars(others)]
     return form if form.person.choices else None
@@ -142,7 +141,7 @@ def _invitation(room: Room, members: list[User]) -> InvitationForm | None:
 
 def _find_person(user_id: int | None) -> User:
     person = db.session.get(User, user_id) if user_id and user_id < 1 << 63 else None
-    return person if person and person.is_active else abort(404)
+    return person if person and person.is_active and may("chat.talk", person) else abort(404)
 
 
 def _new_room_page(form: RoomForm) -> Response:

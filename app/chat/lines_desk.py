@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import abort, make_response, redirect, render_template
 from werkzeug.wrappers import Response
 
-from app.accounts import current_user, flash, member_required
+from app.accounts import current_user, flash, needs
 from app.chat import log, policy
 from app.chat.desk import blueprint, find_room, room_page, wants_piece
 from app.chat.forms import LineForm
@@ -14,7 +14,7 @@ from app.tenancy import db
 
 
 @blueprint.post("/rooms/<int:room_id>/lines")
-@member_required
+@needs("chat.talk")
 def say(room_id: int) -> Response:
     """Write a line; the same form sent twice writes one."""
     room, form = find_room(room_id), LineForm()
@@ -29,7 +29,7 @@ def say(room_id: int) -> Response:
 
 
 @blueprint.route("/lines/<int:line_id>", methods=["GET", "POST"])
-@member_required
+@needs("chat.talk")
 def line(line_id: int) -> Response:
     """Change a line of one's own."""
     line = find_line(line_id)
@@ -46,7 +46,7 @@ def line(line_id: int) -> Response:
 
 
 @blueprint.post("/lines/<int:line_id>/removal")
-@member_required
+@needs("chat.talk")
 def remove_line(line_id: int) -> Response:
     """Take the text of a line away for good."""
     line = find_line(line_id)
@@ -60,7 +60,7 @@ def find_line(line_id: int) -> Line:
     """Return the line when the person who asks may do something about it."""
     line = db.session.scalar(policy.visible_lines(current_user).where(Line.id == line_id)) or abort(404)
     if not policy.may_remove_line(current_user, line):
-        abort(403, "These are somebody else's words. Only their author, and owners, can do something about them.")
+        abort(403, "These are somebody else's words. Only their author, and moderators, can do something about them.")
     return line
 
 

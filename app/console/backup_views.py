@@ -7,7 +7,7 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from app import backups
-from app.accounts import LookLink, flash
+from app.accounts import LookLink, flash, fresh_required
 from app.backups.desk import BUSY
 from app.backups.forms import ReplaceForm
 from app.backups.shelf import Moment
@@ -61,6 +61,7 @@ def prove_now(slug: str) -> Response:
 
 
 @blueprint.post("/tenants/<slug>/backups/moments/<int:seq>/preview")
+@fresh_required
 def look_at_moment(slug: str, seq: int) -> Response:
     """Ask for a preview of one of an organisation's moments."""
     row = found(slug)
@@ -68,6 +69,7 @@ def look_at_moment(slug: str, seq: int) -> Response:
 
 
 @blueprint.route("/tenants/<slug>/backups/moments/<int:seq>/replacement", methods=["GET", "POST"])
+@fresh_required
 def go_back(slug: str, seq: int) -> Response:
     """Put a moment in the place of an organisation's living state, once its name was typed."""
     row = found(slug)

@@ -7,10 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from wtforms import (
+    BooleanField,
     DateField,
     DecimalField,
     EmailField,
     IntegerField,
+    RadioField,
     SelectField,
     StringField,
     TextAreaField,
@@ -22,13 +24,25 @@ from app.accounts.addresses import normal_address
 from app.accounts.forms import Form
 from app.branding.forms import LANGUAGES, time_zones
 from app.console import caps
-from app.facilities import limits
+from app.console.policy import MEANINGS, ROLES
+from app.facilities import limits, settings
 from app.facilities.limits import Meter
 from app.tenancy import utcnow
 from app.tenancy.errors import FreeholdError
 from app.tenancy.registry import Tier
 
 GIB = 1 << 30  # bytes
+REQUIRED_HOURS = InputRequired("Please give a number of hours.")
+MOST_HOURS = NumberRange(1, 24 * 90, "From 1 hour to 2,160 (90 days).")
+REQUIRED_NUMBER = InputRequired("Please give a number.")
+AT_ONCE = NumberRange(1, 32, "From 1 to 32.")
+CHANGES = NumberRange(10, 100_000, "From 10 to 100,000.")
+OF_PLAN = {
+    "session_hours": ("Stay signed in for (hours)", MOST_HOURS),
+    "idle_hours": ("Without a sign of life for (hours)", MOST_HOURS),
+    "requests_at_once": ("Pages at once", AT_ONCE),
+    "changes_a_minute": ("Changes a minute", CHANGES),
+}
 
 
 def stripped(value: str | None) -> str:
@@ -106,12 +120,26 @@ class SettingsForm(Form):
     default_language = SelectField("Language", [InputRequired()], choices=list(LANGUAGES.items()))
     default_time_zone = SelectField("Time zone", [InputRequired()])
     session_hours = IntegerField(
-        "Stay signed in for (hours)",
-        [
-            InputRequired("Please give a number of hours."),
-            NumberRange(1, 24 * 90, "From 1 hour to 2,160 (90 days)."),
-        ],
-        description="Holds for sign-ins from now on.",
+        "Stay signed in for (hours)", [REQUIRED_HOURS, MOST_HOURS], description="Holds for sign-ins from now on."
+    )
+    idle_hours = IntegerField(
+        "Without a sign of life for (hours)", [REQUIRED_HOURS, MOST_HOURS], description="Holds from the next one on."
+    )
+    manager_session_hours = IntegerField(
+        "Who manages people, for (hours)", [REQUIRED_HOURS, MOST_HOURS], description="Where that is shorter."
+    )
+    manager_idle_hours = IntegerField(
+        "Who manages people, without a sign of life for (hours)", [REQUIRED_HOURS, MOST_HOURS]
+    )
+    requests_at_once = IntegerField(
+        "Pages of one organisation at once",
+        [REQUIRED_NUMBER, AT_ONCE],
+        description="In each process; one thread is left to the others however large this is.",
+    )
+    changes_a_minute = IntegerField(
+        "Changes of one organisation a minute",
+        [REQUIRED_NUMBER, CHANGES],
+        description="By those signed in, on the desk.",
     )
     audit_days = IntegerField(
         "Keep audits for (days)",
@@ -128,23 +156,34 @@ class SettingsForm(Form):
 
 
 class TierForm(Form):
-    """What one plan allows of each meter. Empty is no limit."""
+    """What one plan allows of each meter, empty for no limit, and where it differs from what holds for all."""
 
     class Meta(Form.Meta):
         csrf = False  # stands inside the settings form, which carries the token
+
+    second_factor = SelectField(
+        "Second factor asked of", choices=[("", "Nobody"), ("owners", "Owners"), ("everybody", "Everybody")]
+    )
 
     @classmethod
     def of(cls, tier: Tier) -> TierForm:
         """Return the form of one plan with a field for every meter, filled with what holds now."""
         meters = limits.meters()
-        form = type("TierForm", (cls,), {meter.name: cap_field(meter) for meter in meters})
+        form = type("TierForm", (cls,), {meter.name: cap_field(meter) for meter in meters} | plan_fields())
         held = {meter.name: shown(meter, caps.of_plan(tier, meter.name)) for meter in meters}
-        return form(prefix=f"{tier.name}-", **held)
+        return form(
+            prefix=f"{tier.name}-",
+            second_factor=tier.second_factor,
+            **held,
+            **{name: settings.of_plan(name, tier.name) or None for name in OF_PLAN},
+        )
 
     def apply(self, tier: Tier) -> None:
-        """Set what the plan allows from now on."""
+        """Set what the plan allows and asks for from now on."""
+        tier.second_factor = self.second_factor.data
         for meter in limits.meters():
             caps.set_for_plan(tier, meter.name, taken(meter, self[meter.name].data))
+        settings.put({f"{name}:{tier.name}": str(self[name].data or "") for name in OF_PLAN})
 
 
 class CapForm(Form):
@@ -183,6 +222,44 @@ class CapForm(Form):
         return caps.end_of(self.until.data) if self.until.data else None
 
 
+def operator_role() -> RadioField:
+    """Return a field for what an operator may do."""
+    return RadioField("Role", choices=[(name, f"{label}. {MEANINGS[name]}") for name, label in ROLES.items()])
+
+
+class OperatorForm(Form):
+    """A new operator."""
+
+    email = EmailField(
+        "E-mail", [DataRequired("Please give their e-mail address."), Length(max=254), check_address], [stripped]
+    )
+    name = StringField("Name", [Length(max=80)], [stripped])
+    role = operator_role()
+
+
+class OperatorRoleForm(Form):
+    """What an operator may do from now on."""
+
+    role = operator_role()
+
+
+class VisitForm(Form):
+    """Why an operator wants to be inside an organisation, and for how long."""
+
+    why = StringField(
+        "Why",
+        [DataRequired("Please say why: the owners read it."), Length(max=300)],
+        [stripped],
+        description="The organisation's owners read it.",
+    )
+    minutes = SelectField(
+        "For how long", coerce=int, choices=[(15, "15 minutes"), (60, "1 hour"), (120, "2 hours"), (240, "4 hours")]
+    )
+    wants_change = BooleanField(
+        "Change things", description="Pages and settings, as far as the owners allow it. Otherwise you only look."
+    )
+
+
 def cap_field(meter: Meter) -> DecimalField | IntegerField:
     """Return the field in which a plan's cap of this meter is typed."""
     if meter.unit == "bytes":
@@ -190,6 +267,13 @@ def cap_field(meter: Meter) -> DecimalField | IntegerField:
         return DecimalField(f"{meter.label} in GiB", [Optional(), least], places=None)
     least = NumberRange(1, 1_000_000_000, "1 or more, or empty for no limit.")
     return IntegerField(meter.label, [Optional(), least])
+
+
+def plan_fields() -> dict[str, IntegerField]:
+    """Return the fields in which what a plan has for itself is typed."""
+    of_all = "Empty for what holds for all."
+    fields = OF_PLAN.items()
+    return {name: IntegerField(label, [Optional(), most], description=of_all) for name, (label, most) in fields}
 
 
 def shown(meter: Meter, cap: int | None) -> float | int | None:

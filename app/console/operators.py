@@ -9,16 +9,23 @@ import secrets
 from datetime import timedelta
 
 from flask_login import UserMixin
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select, update
 
 from app.accounts import passwords
 from app.accounts.addresses import normal_address
 from app.accounts.cookies import PLATFORM, Token
-from app.accounts.models import SEEN_EVERY
+from app.accounts.devices import is_navigation
+from app.accounts.models import FRESH, SEEN_EVERY
 from app.accounts.passwords import Hashed
-from app.tenancy import db, utcnow
+from app.accounts.visits import server_session
+from app.console.policy import ROLES
+from app.tenancy import db, tenancy, utcnow
 from app.tenancy.errors import Refused
 from app.tenancy.registry import Operator, OperatorSession
+
+IDLE = timedelta(minutes=30)  # after which an operator signs in again
+LONGEST = timedelta(hours=12)  # that a session may last, however busy
+LAST = "There would be no operator left who may do everything. Give somebody else that role first."
 
 
 class OperatorUser(UserMixin):
@@ -28,6 +35,7 @@ class OperatorUser(UserMixin):
         self.id = operator.id
         self.email = operator.email
         self.name = operator.name or operator.email
+        self.role = operator.role
         self.is_owner = False
 
 
@@ -37,13 +45,25 @@ class OperatorVisit:
     def __init__(self, row: OperatorSession) -> None:
         self.row = row
         self.csrf = row.csrf
+        self.token_hash = row.token_hash
         self.user = OperatorUser(row.operator)
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the operator gave all their factors within the last five minutes."""
+        return self.row.proved_at is not None and utcnow() - self.row.proved_at <= FRESH
+
+    def prove(self) -> None:
+        """Note that the operator has just given all their factors once more."""
+        self.row.proved_at = utcnow()
 
     @classmethod
     def find(cls, token_hash: str) -> OperatorVisit | None:
         """Return the living session with this token's hash."""
         alive = select(OperatorSession).where(
-            OperatorSession.token_hash == token_hash, OperatorSession.expires_at > utcnow()
+            OperatorSession.token_hash == token_hash,
+            OperatorSession.expires_at > utcnow(),
+            OperatorSession.last_seen_at > utcnow() - IDLE,
         )
         row = db.session.scalar(alive)
         return cls(row) if row else None
@@ -63,12 +83,22 @@ def by_email(email: str) -> Operator | None:
     return db.session.scalar(select(Operator).where(Operator.email == email.strip().casefold()))
 
 
-def create(email: str, hashed: Hashed, name: str = "") -> Operator:
-    """Add an operator; raises `Refused` for an address that is unusable or taken."""
+def keep_awake() -> None:
+    """Note that an operator went to a page, at most every five minutes and beside the request, which may only read itself."""
+    visit = server_session()
+    if visit and is_navigation() and utcnow() - visit.row.last_seen_at >= SEEN_EVERY:
+        seen = update(OperatorSession).where(OperatorSession.token_hash == visit.row.token_hash)
+        with tenancy.engines["registry"].begin() as registry:
+            registry.execute(seen.values(last_seen_at=utcnow()))
+
+
+def create(email: str, hashed: Hashed, name: str = "", role: str = "all") -> Operator:
+    """Add an operator; raises `Refused` for an address that is unusable or taken, and for a role that there is not."""
+    _refuse_unknown(role)
     address = normal_address(email)
     if by_email(address):
         raise Refused(f"{address} is an operator already. `freehold operators reset {address}` gives a new password.")
-    operator = Operator(email=address, name=name.strip() or address.split("@")[0], password_hash=hashed)
+    operator = Operator(email=address, name=name.strip() or address.split("@")[0], password_hash=hashed, role=role)
     db.session.add(operator)
     return operator
 
@@ -93,7 +123,7 @@ def sign_in(operator: Operator, lifetime: timedelta) -> Token:
             token_hash=token.hash,
             operator_id=operator.id,
             csrf=secrets.token_urlsafe(32),
-            expires_at=utcnow() + lifetime,
+            expires_at=utcnow() + min(lifetime, LONGEST),
         )
     )
     return token
@@ -102,4 +132,37 @@ def sign_in(operator: Operator, lifetime: timedelta) -> Token:
 def set_password(operator: Operator, hashed: Hashed) -> None:
     """Give an operator a new password, and end every session opened with the old one."""
     operator.password_hash = hashed
+    end_sessions(operator)
+
+
+def give_role(operator: Operator, role: str) -> None:
+    """Change what an operator may do, and sign them out, of visits too; raises `Refused` for the last who may do everything."""
+    _refuse_unknown(role)
+    if role == operator.role:
+        return
+    _refuse_last(operator)
+    operator.role = role
+    end_sessions(operator)
+
+
+def remove(operator: Operator) -> None:
+    """Let an operator in no more; raises `Refused` for the last who may do everything."""
+    _refuse_last(operator)
+    end_sessions(operator)
+    db.session.delete(operator)
+
+
+def end_sessions(operator: Operator) -> None:
+    """Sign an operator out everywhere; the visits that they began end with it."""
     db.session.execute(delete(OperatorSession).where(OperatorSession.operator_id == operator.id))
+
+
+def _refuse_unknown(role: str) -> None:
+    if role not in ROLES:
+        raise Refused(f"There is no role {role!r}. The roles are: {', '.join(ROLES)}.")
+
+
+def _refuse_last(operator: Operator) -> None:
+    able = select(func.count()).select_from(Operator).where(Operator.role == "all", Operator.id != operator.id)
+    if operator.role == "all" and not db.session.scalar(able):
+        raise Refused(LAST)

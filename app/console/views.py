@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextvars import Context
-from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, abort, current_app, make_response, redirect, render_template, request, url_for
@@ -12,12 +11,12 @@ from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from app import ops
-from app.accounts import ask_to_sign_in, cookies, create_owner, flash, is_local, throttle
+from app.accounts import ask_to_sign_in, cookies, create_owner, flash, fresh_required, is_local, throttle
 from app.accounts.forms import Form, SignInForm
 from app.accounts.views import UNKNOWN, too_many
 from app.accounts.visits import server_session
-from app.console import backups, caps, operators, tenants
-from app.console.forms import CapForm, SettingsForm, SuspensionForm, TenantForm, TierForm
+from app.console import backups, caps, factors, operators, tenants
+from app.console.forms import CapForm, SettingsForm, SuspensionForm, TenantForm, TierForm, VisitForm
 from app.facilities import settings
 from app.facilities.pagination import paginate
 from app.tenancy import ResolvedTenant, db, tenancy
@@ -68,13 +67,7 @@ def signing_in() -> Response:
         form.form_errors.append(UNKNOWN)
         return page("accounts/sign_in.html", 422, form=form)
     throttle.forgive(cookies.PLATFORM, form.email.data)
-    lifetime = timedelta(hours=settings.number("session_hours"))
-    token = operators.sign_in(operator, lifetime)
-    db.session.commit()
-    response = redirect(form.next.data if is_local(form.next.data or "") else "/", 303)
-    cookies.give(response, "freehold", str(token), lifetime)
-    throttle.remember(response, cookies.PLATFORM, operator.email)
-    return response
+    return factors.door.admit(operator, form.next.data or "")
 
 
 @blueprint.post("/sign-out")
@@ -136,6 +129,7 @@ def tenant(slug: str) -> Response:
 
 
 @blueprint.post("/tenants/<slug>/suspension")
+@fresh_required
 def suspend(slug: str) -> Response:
     """Stop serving an organisation, with a reason."""
     form = SuspensionForm()
@@ -153,6 +147,7 @@ def resume(slug: str) -> Response:
 
 
 @blueprint.post("/tenants/<slug>/archive")
+@fresh_required
 def archive(slug: str) -> Response:
     """Close an organisation, its data kept."""
     row = found(slug)
@@ -181,6 +176,7 @@ def activity() -> Response:
 
 
 @blueprint.route("/settings/", methods=["GET", "POST"])
+@fresh_required
 def platform_settings() -> Response:
     """What holds for the whole platform."""
     plans = tiers()
@@ -206,7 +202,13 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
     return make_response(render_template(template, **values), status)
 
 
-def tenant_page(row: Tenant, form: Form, status: int = 200, cap_form: CapForm | None = None) -> Response:
+def tenant_page(
+    row: Tenant,
+    form: Form,
+    status: int = 200,
+    cap_form: CapForm | None = None,
+    visit_form: VisitForm | None = None,
+) -> Response:
     """Show one organisation."""
     return page(
         "console/tenant.html",
@@ -217,6 +219,8 @@ def tenant_page(row: Tenant, form: Form, status: int = 200, cap_form: CapForm | 
         form=form,
         uses=caps.lines(row),
         cap_form=cap_form or CapForm(formdata=None),
+        visit_form=visit_form or VisitForm(formdata=None),
+        leaves=tenancy.registry.leaves(row.id),
         address=address(main_host(row)),
         **backups.panel(row),
     )

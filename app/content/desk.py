@@ -10,7 +10,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import load_only
 from werkzeug.wrappers import Response
 
-from app.accounts import current_user, flash, member_required
+from app.accounts import current_user, flash, needs
 from app.branding import current_site
 from app.content.editor import Draft, fill, take_over
 from app.content.forms import SOURCE_LENGTH, EntryForm
@@ -43,7 +43,7 @@ def keep_private(response: Response) -> Response:
 
 
 @blueprint.get("/")
-@member_required
+@needs("content.edit")
 def entries() -> str:
     """List pages or posts."""
     kind, state = request.args.get("kind", "page"), request.args.get("state", "")
@@ -56,7 +56,7 @@ def entries() -> str:
 
 
 @blueprint.route("/entries/new", methods=["GET", "POST"])
-@member_required
+@needs("content.edit")
 def new_entry() -> Response | str:
     """Write a new page or post."""
     kind = request.args.get("kind", "page")
@@ -70,7 +70,7 @@ def new_entry() -> Response | str:
 
 
 @blueprint.route("/entries/<int:entry_id>", methods=["GET", "POST"])
-@member_required
+@needs("content.edit")
 def entry(entry_id: int) -> Response | str:
     """Change a page or post."""
     entry = find(entry_id)
@@ -83,7 +83,7 @@ def entry(entry_id: int) -> Response | str:
 
 
 @blueprint.post("/preview")
-@member_required
+@needs("content.edit")
 def preview() -> str:
     """Show the text in the editor as visitors would see it; nothing is saved."""
     form = EntryForm()
@@ -94,7 +94,7 @@ def preview() -> str:
 
 
 @blueprint.post("/entries/<int:entry_id>/publication")
-@member_required
+@needs("content.edit")
 def publish(entry_id: int) -> Response:
     """Show it to visitors now."""
     entry = find(entry_id)
@@ -103,7 +103,7 @@ def publish(entry_id: int) -> Response:
 
 
 @blueprint.post("/entries/<int:entry_id>/publication/end")
-@member_required
+@needs("content.edit")
 def unpublish(entry_id: int) -> Response:
     """Make it a draft again."""
     entry = find(entry_id)
@@ -112,7 +112,7 @@ def unpublish(entry_id: int) -> Response:
 
 
 @blueprint.post("/entries/<int:entry_id>/trash")
-@member_required
+@needs("content.edit")
 def trash(entry_id: int) -> Response:
     """Take it away; the page that follows offers to undo it."""
     entry = find(entry_id)
@@ -122,7 +122,7 @@ def trash(entry_id: int) -> Response:
 
 
 @blueprint.post("/entries/<int:entry_id>/restore")
-@member_required
+@needs("content.edit")
 def restore(entry_id: int) -> Response:
     """Bring it back out of the trash."""
     entry = find(entry_id)
@@ -131,7 +131,7 @@ def restore(entry_id: int) -> Response:
 
 
 def find(entry_id: int) -> Entry:
-    """Return the entry, trashed ones too; members may see them all."""
+    """Return the entry, trashed ones too; whoever edits may see them all."""
     return db.session.get(Entry, entry_id) or abort(404)
 
 

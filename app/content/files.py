@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from app.content.frame import Frame, current_frame
 from app.content.keeping import PRIVATE, PUBLIC
 from app.content.models import Entry, Media
-from app.content.policy import is_member, visible_entries
+from app.content.policy import is_editor, is_member, visible_entries
 from app.content.site import blueprint
 from app.facilities import storage
 from app.facilities.cache import Shelf
@@ -26,23 +26,23 @@ KEPT_BYTES = 4 << 20
 
 
 class Shown(NamedTuple):
-    """The names of the files on public pages, in one edition of the site."""
+    """The names of the files on the pages that visitors, or members, may read, in one edition of the site."""
 
     edition: str
     names: frozenset[str]
 
 
 def init_app(app: Flask) -> None:
-    """Give `app` a place to keep which files are public."""
+    """Give `app` a place to keep which files pages show."""
     app.extensions["freehold.shown_files"] = Shelf[Shown](KEPT_BYTES)
 
 
 @blueprint.get("/files/<name>/<filename>", provide_automatic_options=False)
 def file(name: str, filename: str) -> Response:
-    """Give a file to members, and to visitors when a page that they may read shows it."""
+    """Give a file to those who edit, and to others when a page that they may read shows it."""
     media = db.session.scalar(select(Media).where(Media.stored_name == name).limit(1))
     member = is_member()
-    if media is None or not (member or name in _shown_names()):
+    if media is None or not (is_editor() or name in _shown_names(member)):
         abort(404)
     response = _answer(name, media.name)
     response.headers["Cache-Control"] = PRIVATE if member else PUBLIC
@@ -62,12 +62,12 @@ def _answer(name: str, filename: str) -> Response:
     return response
 
 
-def _shown_names() -> frozenset[str]:
-    frame: Frame = current_frame(member=False)
+def _shown_names(member: bool) -> frozenset[str]:
+    frame: Frame = current_frame(member)
     shelf: Shelf[Shown] = current_app.extensions["freehold.shown_files"]
-    shown = shelf.get(frame.tenant.id)
+    shown = shelf.get((frame.tenant.id, member))
     if shown is None or shown.edition != frame.edition:
-        pages = db.session.scalars(visible_entries(member=False).with_only_columns(Entry.html))
+        pages = db.session.scalars(visible_entries(member=member).with_only_columns(Entry.html))
         shown = Shown(frame.edition, frozenset(name for html in pages for name in MENTIONED.findall(html)))
-        shelf.put(frame.tenant.id, shown, 256 + 128 * len(shown.names), seconds=3600)
+        shelf.put((frame.tenant.id, member), shown, 256 + 128 * len(shown.names), seconds=3600)
     return shown.names

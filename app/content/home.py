@@ -9,7 +9,7 @@ from flask import Blueprint, Flask, render_template
 from flask_login import current_user
 from sqlalchemy import Select, select
 
-from app.accounts import member_required
+from app.accounts import may, member_required
 from app.branding import current_site
 from app.content.models import Entry
 from app.facilities import clock, limits, settings
@@ -30,13 +30,12 @@ class Card:
     text: str
 
 
-_news: list[Callable[[], Card]] = []
+_news: dict[Callable[[], Card], str] = {}
 
 
-def tells_news(card: Callable[[], Card]) -> None:
-    """Have the first page show the card that `card()` makes for the member who asks."""
-    if card not in _news:
-        _news.append(card)
+def tells_news(card: Callable[[], Card], permission: str) -> None:
+    """Have the first page show the card that `card()` makes for whoever asks and holds the permission."""
+    _news[card] = permission
 
 
 def init_app(app: Flask) -> None:
@@ -47,16 +46,18 @@ def init_app(app: Flask) -> None:
 @blueprint.get("/desk/")
 @member_required
 def home() -> str:
-    """Greet the member, and show drafts and what was changed last."""
+    """Greet whoever is signed in, and show what is new of that which they may see."""
+    is_editor = may("content.edit")
     return render_template(
         "content/desk/home.html",
         greeting=greeting(current_site().time_zone),
         person=current_user,
         notice_text=settings.text("desk_notice"),
-        nearing=limits.nearing() if current_user.is_owner else [],
-        drafts=newest(select(Entry).where(Entry.state == "draft")),
-        news=[card() for card in _news],
-        recent=newest(select(Entry).where(Entry.state == "published")),
+        nearing=limits.nearing() if may("settings.manage") else [],
+        news=[card() for card, permission in _news.items() if may(permission)],
+        is_editor=is_editor,
+        drafts=newest(select(Entry).where(Entry.state == "draft")) if is_editor else [],
+        recent=newest(select(Entry).where(Entry.state == "published")) if is_editor else [],
         host=current_tenant().primary_host,
     )
 

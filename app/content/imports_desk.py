@@ -6,7 +6,7 @@ from flask import abort, make_response, redirect, render_template, url_for
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from app.accounts import member_required
+from app.accounts import needs
 from app.content.desk import blueprint
 from app.content.forms import ImportForm
 from app.content.models import Import
@@ -15,14 +15,14 @@ from app.tenancy import db
 
 
 @blueprint.get("/imports/")
-@member_required
+@needs("content.edit")
 def imports() -> Response:
     """List the imports and offer another."""
     return _page(ImportForm())
 
 
 @blueprint.post("/imports/")
-@member_required
+@needs("content.edit")
 def start_import() -> Response:
     """Take an export and begin to bring it in."""
     form = ImportForm()
@@ -33,7 +33,7 @@ def start_import() -> Response:
 
 
 @blueprint.get("/imports/<int:import_id>")
-@member_required
+@needs("content.edit")
 def show_import(import_id: int) -> Response:
     """Show how far an import is; when it is over, what came, what was changed and what was left out."""
     run = db.session.get(Import, import_id) or abort(404)

@@ -8,7 +8,7 @@ from flask import abort, make_response, redirect, render_template, request, url_
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from app.accounts import flash, member_required
+from app.accounts import flash, needs
 from app.content.desk import blueprint
 from app.content.forms import LineForm
 from app.content.models import Entry, MenuItem, Topic
@@ -23,14 +23,14 @@ MOVES = {
 
 
 @blueprint.get("/menu")
-@member_required
+@needs("content.edit")
 def menu() -> Response:
     """Show the menu and the form for a new line."""
     return _page(_with_targets(LineForm()))
 
 
 @blueprint.post("/menu/lines")
-@member_required
+@needs("content.edit")
 def add_line() -> Response:
     """Add a line at the end."""
     form = _with_targets(LineForm())
@@ -43,7 +43,7 @@ def add_line() -> Response:
 
 
 @blueprint.post("/menu/lines/<int:line_id>")
-@member_required
+@needs("content.edit")
 def rename_line(line_id: int) -> Response:
     """Give a line another label."""
     line = find(line_id)
@@ -52,7 +52,7 @@ def rename_line(line_id: int) -> Response:
 
 
 @blueprint.post("/menu/lines/<int:line_id>/place")
-@member_required
+@needs("content.edit")
 def move_line(line_id: int) -> Response:
     """Move a line up or down, or under the line above and out again."""
     line, move = find(line_id), MOVES.get(request.form.get("to", "")) or abort(422)
@@ -61,7 +61,7 @@ def move_line(line_id: int) -> Response:
 
 
 @blueprint.post("/menu/lines/<int:line_id>/removal")
-@member_required
+@needs("content.edit")
 def remove_line(line_id: int) -> Response:
     """Take a line out, and those under it; the pages stay."""
     line = find(line_id)

@@ -9,15 +9,25 @@ from typing import Any, NamedTuple
 from flask_login import current_user
 from sqlalchemy import BindParameter, ColumnElement, Select, and_, bindparam, select
 
+from app.accounts import may, permission
 from app.content.models import Entry
 from app.tenancy import Timestamp, db, utcnow
 
 VISIBILITIES = ("public", "members")
 
+permission(
+    "content.edit", "Write and publish pages and posts, arrange the menu, bring in a site", roles=("admin", "editor")
+)
+
 
 def is_member() -> bool:
     """Tell whether whoever asks is signed in to this organisation."""
     return bool(current_user and current_user.is_authenticated)
+
+
+def is_editor() -> bool:
+    """Tell whether whoever asks may see every entry on the desk, drafts and the trash too."""
+    return may("content.edit")
 
 
 def visible(member: bool) -> ColumnElement[bool]:

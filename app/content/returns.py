@@ -78,7 +78,7 @@ def bring(taken: dict[str, Any], bringing: Bringing) -> str:
     else:
         _take_out_of_the_trash(entry)
     db.session.flush()
-    events.record(RETURNED, entry.id, audience="members", by=bringing.by.id)
+    events.record(RETURNED, entry.id, audience="may:content.edit", by=bringing.by.id)
     return _desk(entry)
 
 

@@ -46,6 +46,7 @@ __all__ = [
     "follow",
     "kind",
     "kinds",
+    "look",
     "note",
     "note_in",
     "note_seldom",
@@ -173,17 +174,19 @@ def verify(tenant: ResolvedTenant | None = None) -> Finding | None:
     It reads the whole chain, 100,000 rows a second or so, and holds up nobody. Raises `DatabaseUnreadable`, `TenantBusy`.
     """
     checked = tenant or current_tenant()
-    head = _head(tenancy, checked.id)
-    with _opened(tenancy, checked) as (connection, chain):
-        connection.execute("BEGIN")
-        finding, end = chain.verify(head), chain.end()
-        connection.execute("ROLLBACK")
+    with _opened(tenancy, checked) as (connection, _):
+        finding, head, end = _looked_through(tenancy, checked.id, connection)
     if finding:
         _keep_finding(tenancy, checked.id, finding)
     else:
         _keep_head(tenancy, checked.id, head, end)
         _keep_soundness(tenancy, checked.id)
     return finding
+
+
+def look(connection: Connection, tenant_id: str) -> Finding | None:
+    """Return the first thing that is wrong with the audit in a tenant's open file; nothing is kept of that anywhere."""
+    return _looked_through(tenancy, tenant_id, connection)[0]
 
 
 def follow(core: Tenancy, tenant_id: str) -> None:
@@ -266,9 +269,23 @@ def _note_at_once(
 @contextmanager
 def _opened(core: Tenancy, tenant: ResolvedTenant) -> Iterator[tuple[Connection, Chain]]:
     with closing(core.placements.open(tenant)) as connection:
-        # What is no UTF-8 was not written by us; it is read all the same, to be told from what was.
-        connection.text_factory = lambda text: text.decode(errors="surrogateescape")
-        yield connection, Chain(_asking(connection), _key(core, tenant.id))
+        yield connection, _chain_in(core, tenant.id, connection)
+
+
+def _chain_in(core: Tenancy, tenant_id: str, connection: Connection) -> Chain:
+    # What is no UTF-8 was not written by us; it is read all the same, to be told from what was.
+    connection.text_factory = lambda text: text.decode(errors="surrogateescape")
+    return Chain(_asking(connection), _key(core, tenant_id))
+
+
+def _looked_through(core: Tenancy, tenant_id: str, connection: Connection) -> tuple[Finding | None, Head | None, Head]:
+    """Return what is wrong, the head in the ledger, which is read first, and the end of the chain."""
+    head, chain = _head(core, tenant_id), _chain_in(core, tenant_id, connection)
+    connection.execute("BEGIN")
+    try:
+        return chain.verify(head), head, chain.end()
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def _key(core: Tenancy, tenant_id: str) -> bytes:

@@ -182,7 +182,7 @@ def _tell(use: Use) -> None:
     row = Tally.of(use.name)
     row.told = use.percent
     if use.percent > told:
-        events.record(LIMIT_NEARED, row.id, audience="owners", meter=use.name, percent=use.percent)
+        events.record(LIMIT_NEARED, row.id, audience="may:settings.manage", meter=use.name, percent=use.percent)
 
 
 def _day() -> str:

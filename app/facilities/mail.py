@@ -13,7 +13,8 @@ import re
 import secrets
 import smtplib
 import ssl
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
@@ -27,6 +28,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import idna
 from flask import current_app
 
+from app.facilities import limits
 from app.facilities.text import one_line
 from app.tenancy import current_scope, db
 from app.tenancy.errors import FreeholdError
@@ -36,6 +38,9 @@ REFERENCES_LENGTH = 1500  # characters; some relays refuse a block of headers ab
 PORTS = {"smtp": 25, "smtps": 465}
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,198}[A-Za-z0-9])?")
 _LOCAL_PART = re.compile(r"[^\s\x00-\x1f\x7f\"(),:;<>@\[\\\]]{1,64}")
+
+# What people write is counted; what signing in needs never stops for a plan.
+limits.meter("letters", unit="letters a day", label="Letters")
 
 
 class MailDown(FreeholdError):
@@ -135,6 +140,14 @@ def send(message: EmailMessage, name: str) -> None:
         _lay_down(message, name)
 
 
+def greet_relay() -> None:
+    """Sign in at the relay, if there is one, and send nothing; raises `MailDown` as a letter would meet it."""
+    relay = urlsplit(current_app.config["FREEHOLD"].smtp_url)
+    if relay.scheme:
+        with _told_as_down(relay):
+            _connected(relay).close()
+
+
 def _refuse_hurry() -> None:
     scope = current_scope()
     if scope is not None and scope.origin == "request":
@@ -181,13 +194,21 @@ def _keep(folder: Path) -> None:
 
 
 def _hand_over(message: EmailMessage, relay: SplitResult) -> None:
+    with _told_as_down(relay):
+        try:
+            with closing(_connected(relay)) as connection:
+                connection.send_message(message)
+        except smtplib.SMTPRecipientsRefused as refusal:
+            raise _judged(*next(iter(refusal.recipients.values()))) from refusal
+        except smtplib.SMTPNotSupportedError as refusal:
+            raise MailRefused(f"The relay cannot carry this letter: {refusal}") from refusal
+
+
+@contextmanager
+def _told_as_down(relay: SplitResult) -> Iterator[None]:
+    """Tell what hinders the relay now from what it refuses for good."""
     try:
-        with closing(_connected(relay)) as connection:
-            connection.send_message(message)
-    except smtplib.SMTPRecipientsRefused as refusal:
-        raise _judged(*next(iter(refusal.recipients.values()))) from refusal
-    except smtplib.SMTPNotSupportedError as refusal:
-        raise MailRefused(f"The relay cannot carry this letter: {refusal}") from refusal
+        yield
     except (smtplib.SMTPAuthenticationError, smtplib.SMTPConnectError, smtplib.SMTPHeloError) as error:
         raise MailDown(f"The relay does not let us in: {_said(error.smtp_code, error.smtp_error)}.") from error
     except smtplib.SMTPResponseException as refusal:

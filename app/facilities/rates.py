@@ -78,12 +78,8 @@ class LimitReached(FreeholdError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What programs are told: https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/."""
-        return {
-            "Retry-After": str(self.retry_after),
-            "RateLimit-Policy": f'"{self.rate.name}";q={self.rate.most};w={self.rate.seconds}',
-            "RateLimit": f'"{self.rate.name}";r=0;t={self.retry_after}',
-        }
+        """What programs are told."""
+        return {**super().headers, **_headers(self.rate, 0, self.retry_after or 0)}
 
 
 class Rates:
@@ -107,14 +103,16 @@ class Rates:
         for ask in (_has_room, _count):
             for each in tries:
                 if not self._ask(partial(ask, each)):
-                    raise LimitReached(each.rate, self._wait(each))
+                    raise LimitReached(each.rate, self.left(each)[1])
 
     def forgive(self, each: Try) -> None:
         """Forget what was counted there."""
         self._ask(lambda by: by.clear(each.rate.item, *each.key))
 
-    def _wait(self, each: Try) -> float:
-        return self._ask(lambda by: by.get_window_stats(each.rate.item, *each.key)).reset_time - time.time()
+    def left(self, each: Try) -> tuple[int, float]:
+        """Return how many tries there is room for, and in how many seconds the window ends."""
+        window = self._ask(lambda by: by.get_window_stats(each.rate.item, *each.key))
+        return window.remaining, max(0.0, window.reset_time - time.time())
 
     def _ask(self, question: Callable[[FixedWindowRateLimiter], T]) -> T:
         if time.monotonic() >= self._closed_until:
@@ -124,6 +122,14 @@ class Rates:
                 self._closed_until = time.monotonic() + OPEN_CIRCUIT
         with self._guard:
             return question(self._own)
+
+
+def _headers(rate: Rate, room: int, seconds: int) -> dict[str, str]:
+    """Return the fields of https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/."""
+    return {
+        "RateLimit-Policy": f'"{rate.name}";q={rate.most};w={rate.seconds}',
+        "RateLimit": f'"{rate.name}";r={room};t={seconds}',
+    }
 
 
 def _has_room(each: Try, by: FixedWindowRateLimiter) -> bool:
@@ -147,6 +153,12 @@ def take(*tries: Try) -> None:
 def forgive(each: Try) -> None:
     """Forget what was counted there."""
     current_app.extensions["freehold.rates"].forgive(each)
+
+
+def told(each: Try) -> dict[str, str]:
+    """Return the headers that say how often may still be asked."""
+    room, seconds = current_app.extensions["freehold.rates"].left(each)
+    return _headers(each.rate, room, int(seconds) + 1)
 
 
 def visitor() -> str:

@@ -19,8 +19,13 @@ DEFAULTS = {
     "default_tier": "standard",
     "default_language": "en",
     "default_time_zone": "UTC",
-    "session_hours": "336",  # how long a person stays signed in
+    "session_hours": "720",  # how long a person stays signed in at most; a plan may have its own
+    "idle_hours": "336",  # how long without a sign of life; a plan may have its own
+    "manager_session_hours": "168",  # the same for those who manage people, where that is shorter
+    "manager_idle_hours": "24",
     "audit_days": "400",  # that the rows of each organisation's audit are kept
+    "requests_at_once": "32",  # of one organisation, in each process of web, and never on its last thread; by plan
+    "changes_a_minute": "600",  # that the people of one organisation make on the desk; by plan
     "desk_notice": "",  # shown to every member on the desk
 }
 
@@ -30,9 +35,14 @@ def text(name: str) -> str:
     return tenancy.registry.settings().get(name, DEFAULTS[name])
 
 
-def number(name: str) -> int:
-    """Return a setting that is a whole number."""
-    return int(text(name))
+def number(name: str, plan: str = "") -> int:
+    """Return a setting that is a whole number: as `plan` has it, where that has its own."""
+    return int(of_plan(name, plan) or text(name))
+
+
+def of_plan(name: str, plan: str) -> str:
+    """Return what a plan has of a setting for itself, "" for nothing."""
+    return tenancy.registry.settings().get(f"{name}:{plan}", "")
 
 
 def every() -> dict[str, str]:
@@ -60,8 +70,8 @@ def init_app(app: Flask) -> None:
 
 
 def put(values: Mapping[str, str]) -> None:
-    """Change settings in the platform's session; the caller commits."""
+    """Change settings, `name` or `name:plan`, in the platform's session; the caller commits."""
     for name, value in values.items():
-        if name not in DEFAULTS:
+        if name.partition(":")[0] not in DEFAULTS:
             raise KeyError(name)
         db.session.merge(Setting(name=name, value=value))

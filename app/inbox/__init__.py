@@ -33,5 +33,5 @@ def init_app(app: Flask) -> None:
     plants(plant)
     writes_from(Box.main_address)
     register(returns.CONVERSATION)
-    tells_news(folders.card)
+    tells_news(folders.card, "inbox.answer")
     counts.update(conversations=Conversation.count, messages=Message.count)

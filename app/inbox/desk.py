@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from app.accounts import User, current_user, flash, member_required
+from app.accounts import User, current_user, flash, needs
 from app.facilities.pagination import paginate
 from app.inbox import policy
 from app.inbox.folders import FOLDERS, Tally, listed, mark, voices
@@ -30,7 +30,7 @@ def keep_private(response: Response) -> Response:
 
 
 @blueprint.get("/")
-@member_required
+@needs("inbox.answer")
 def conversations() -> str:
     """List the conversations of a folder."""
     folder = request.args.get("folder", "open")
@@ -43,14 +43,14 @@ def conversations() -> str:
 
 
 @blueprint.get("/<int:conversation_id>")
-@member_required
+@needs("inbox.answer")
 def conversation(conversation_id: int) -> Response:
     """Show a conversation."""
     return _page(find(conversation_id))
 
 
 @blueprint.post("/<int:conversation_id>/replies")
-@member_required
+@needs("inbox.answer")
 def reply(conversation_id: int) -> Response:
     """Answer the visitor, unless somebody wrote meanwhile: then that is shown first."""
     conversation, form = find(conversation_id), ReplyForm()
@@ -69,7 +69,7 @@ def reply(conversation_id: int) -> Response:
 
 
 @blueprint.post("/<int:conversation_id>/notes")
-@member_required
+@needs("inbox.answer")
 def note(conversation_id: int) -> Response:
     """Leave a note for colleagues."""
     conversation, form = find(conversation_id), NoteForm()
@@ -83,7 +83,7 @@ def note(conversation_id: int) -> Response:
 
 
 @blueprint.post("/<int:conversation_id>/assignment")
-@member_required
+@needs("inbox.answer")
 def assign(conversation_id: int) -> Response:
     """Give it to a member to look after, or to nobody, unless it went to somebody else meanwhile."""
     conversation, form = find(conversation_id), AssignmentForm().offer(policy.people())
@@ -97,7 +97,7 @@ def assign(conversation_id: int) -> Response:
 
 
 @blueprint.post("/<int:conversation_id>/closing")
-@member_required
+@needs("inbox.answer")
 def close(conversation_id: int) -> Response:
     """Put it away as done; the page that follows offers to undo it."""
     conversation = find(conversation_id)
@@ -106,7 +106,7 @@ def close(conversation_id: int) -> Response:
 
 
 @blueprint.post("/<int:conversation_id>/reopening")
-@member_required
+@needs("inbox.answer")
 def reopen(conversation_id: int) -> Response:
     """Take it up again."""
     conversation = find(conversation_id)
@@ -115,7 +115,7 @@ def reopen(conversation_id: int) -> Response:
 
 
 @blueprint.post("/<int:conversation_id>/spam")
-@member_required
+@needs("inbox.answer")
 def mark_spam(conversation_id: int) -> Response:
     """Put it among the spam; the page that follows offers to undo it."""
     conversation = find(conversation_id)
@@ -124,7 +124,7 @@ def mark_spam(conversation_id: int) -> Response:
 
 
 @blueprint.post("/<int:conversation_id>/messages/<int:message_id>/letter")
-@member_required
+@needs("inbox.answer")
 def send_again(conversation_id: int, message_id: int) -> Response:
     """Send a letter that failed once more."""
     message = policy.find_message(conversation_id, message_id) or abort(404)
@@ -133,7 +133,7 @@ def send_again(conversation_id: int, message_id: int) -> Response:
 
 
 def find(conversation_id: int) -> Conversation:
-    """Return the conversation; members may see them all."""
+    """Return the conversation; whoever answers may see them all."""
     return policy.find_conversation(conversation_id) or abort(404)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import select
 
-from app.accounts import User
+from app.accounts import User, may
 from app.content import find_submission
 from app.facilities import events
 from app.facilities.events import Event
@@ -21,9 +21,12 @@ def open_conversation(event: Event) -> None:
         Conversation.open_from(contact, form.subject, form.text, submission_id=form.id, is_spam=is_spam)
 
 
-@events.react("PersonDeactivated", "PersonRemoved")
+@events.react("PersonDeactivated", "PersonRemoved", "RoleChanged")
 def free_conversations(event: Event) -> None:
-    """Give back what somebody looked after who is no longer here, so that others see it is free."""
+    """Give back what somebody looked after who is no longer here, or may answer no more, so that others see it is free."""
+    person = db.session.get_one(User, event.subject_id)
+    if person.is_active and may("inbox.answer", person):
+        return
     by = db.session.get_one(User, event.actor)
     held = select(Conversation).where(Conversation.assignee_id == event.subject_id, Conversation.state != "closed")
     for conversation in db.session.scalars(held).all():

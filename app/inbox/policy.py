@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from typing import Any
 
-from app.accounts import User
+from sqlalchemy import Select
+
+from app.accounts import User, permission
 from app.facilities import events
 from app.inbox.models import Conversation, Message
 from app.inbox.models.message import AUDIENCE
 from app.tenancy import db
 
+permission("inbox.answer", "Read the inbox and answer", roles=("admin", "agent"))
+
 
 @events.audience(AUDIENCE)
 def people_of_the_inbox(key: str, people: frozenset[int]) -> set[int]:
-    """Return those of `people` who may see the inbox now: every active member."""
-    return set(db.session.scalars(select(User.id).where(User.id.in_(people), User.state == "active")))
+    """Return those of `people` who may see the inbox now."""
+    return {id_ for id_, _ in _named(User.who_may("inbox.answer").where(User.id.in_(people)))}
 
 
 def people() -> list[tuple[int, str]]:
     """Return the id and the name of everybody who may look after a conversation."""
-    active = select(User.id, User.name).where(User.state == "active").order_by(User.name, User.id)
-    return [(id_, name) for id_, name in db.session.execute(active)]
+    return _named(User.who_may("inbox.answer").order_by(User.name, User.id))
+
+
+def _named(found: Select[Any]) -> list[tuple[int, str]]:
+    return [(id_, name) for id_, name in db.session.execute(found.with_only_columns(User.id, User.name))]
 
 
 def find_conversation(conversation_id: int) -> Conversation | None:

@@ -21,7 +21,7 @@ def command(config: Config) -> list[str]:
         *("--bind", f"unix:{socket_path(config)}"),
         *("--umask", "0o077"),
         *("--preload", "--no-control-socket"),
-        *("--worker-class", "gthread"),
+        *("--worker-class", "app.serve.fair.FairWorker"),
         *("--workers", str(config.web_workers)),
         *("--threads", str(config.web_threads)),
         *("--keep-alive", str(KEEP_ALIVE)),

@@ -112,6 +112,14 @@ class TenantBusy(FreeholdError):
     retry_after = 5
 
 
+class TenantCrowded(TenantBusy):
+    """More requests of one tenant wait than it may have waiting; the others are served as ever."""
+
+    code = "tenant_crowded"
+    title = "Very busy right now"
+    advice = "Many people are here at this moment. Please try again in a few seconds."
+
+
 class TenantMismatch(FreeholdError):
     """A token or header names another tenant than the host does."""
 

@@ -24,7 +24,7 @@ from app.tenancy.context import ResolvedTenant, tenant_context
 from app.tenancy.database import Connection, connect, utcnow
 from app.tenancy.errors import InvalidName, Refused
 from app.tenancy.locks import file_lock
-from app.tenancy.registry import Domain, Tenant, Tier
+from app.tenancy.registry import Domain, Tenant, Tier, VisitLeave
 
 if TYPE_CHECKING:
     from app.tenancy import Tenancy
@@ -204,6 +204,7 @@ class Lifecycle:
                 .where(Tenant.id == tenant.id, Tenant.state.in_(from_states))
                 .values(state=state, reason=reason)
             )
+            registry.execute(delete(VisitLeave).where(VisitLeave.tenant_id == tenant.id))
         if not moved.rowcount:
             raise Refused(f"{slug} is {tenant.state}; this needs one that is {' or '.join(from_states)}.")
         self._tenancy.ledger.record(f"tenant_{state}", tenant.id, reason=reason)

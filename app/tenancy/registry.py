@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -33,6 +33,7 @@ class Tier(RegistryModel):
     max_jobs: Mapped[int] = mapped_column(default=2)  # that may be on their way or running at once: the tenant's share
     backup_days: Mapped[int] = mapped_column(default=92)  # that a moment is kept at most
     backup_share: Mapped[int] = mapped_column(default=3)  # times its own size that a tenant's shelf may take
+    second_factor: Mapped[str] = mapped_column(default="")  # of whom one is asked: "", owners, everybody
     position: Mapped[int] = mapped_column(default=0)
 
     caps: Mapped[list[TierCap]] = relationship(cascade="all, delete-orphan")
@@ -114,6 +115,7 @@ class Operator(RegistryModel):
     email: Mapped[str] = mapped_column(unique=True)  # case-folded
     name: Mapped[str] = mapped_column(default="")
     password_hash: Mapped[str]
+    role: Mapped[str] = mapped_column(default="all")  # what they may do on the console, which says what there is
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
 
 
@@ -127,17 +129,65 @@ class OperatorSession(RegistryModel):
     csrf: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     last_seen_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    proved_at: Mapped[datetime | None] = mapped_column(Timestamp, default=utcnow)  # when all factors were given last
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
 
     operator: Mapped[Operator] = relationship()
 
+
+class VisitLeave(RegistryModel):
+    """An operator's leave to be inside one tenant. It is gone with the session of the console that asked for it."""
+
+    __tablename__ = "operator_visit"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    session_hash: Mapped[str] = mapped_column(
+        ForeignKey("operator_session.token_hash", ondelete="CASCADE", onupdate="CASCADE"), index=True
+    )
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), index=True)
+    link_hash: Mapped[str] = mapped_column(unique=True)  # of the one-time link by which they come in
+    reason: Mapped[str]
+    wants_change: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+
+
+class Identity(RegistryModel):
+    """A person, known here by a keyed hash of their address alone, and one tenant that they may sign in at."""
+
+    __tablename__ = "identity"
+
+    mark: Mapped[str] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenant.id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
+class Leave(NamedTuple):
+    """What the registry knows of a visit that may go on now."""
+
+    id: str
+    email: str
+    name: str
+    reason: str
+    wants_change: bool
+    created_at: datetime
+    expires_at: datetime
+
+
+_LEAVES = """
+SELECT visit.id, operator.email, operator.name, visit.reason, visit.wants_change, visit.created_at, visit.expires_at
+FROM operator_visit AS visit
+JOIN operator_session AS session ON session.token_hash = visit.session_hash
+JOIN operator ON operator.id = session.operator_id
+WHERE visit.tenant_id = ? AND min(visit.expires_at, session.expires_at) > ?
+"""
 
 _TENANT = """
 SELECT tenant.id, tenant.slug, tenant.name, tenant.state, tenant.reason, tenant.tier_name, tier.max_jobs,
        tenant.placement, tenant.generation, tenant.schema, tenant.preview_of, tenant.preview_at,
        (SELECT json_group_object(meter, cap) FROM tier_cap WHERE tier_cap.tier = tenant.tier_name),
        (SELECT json_group_array(json_array(meter, cap, until)) FROM tenant_cap
-        WHERE tenant_id = coalesce(tenant.preview_of, tenant.id))
+        WHERE tenant_id = coalesce(tenant.preview_of, tenant.id)),
+       tier.second_factor
 FROM tenant JOIN tier ON tier.name = tenant.tier_name
 """
 
@@ -226,6 +276,14 @@ class Registry:
                 self._sealed = frozenset(row[0] for row in rows)
             return self._sealed
 
+    def leave(self, tenant_id: str, known_by: str) -> Leave | None:
+        """Return an operator's leave to be in a tenant, by its id or its link's hash; None when it has ended."""
+        return next(iter(self._leaves("AND ? IN (visit.id, visit.link_hash)", tenant_id, known_by)), None)
+
+    def leaves(self, tenant_id: str) -> list[Leave]:
+        """Return the leaves that hold at a tenant, the newest first."""
+        return self._leaves("ORDER BY visit.created_at DESC", tenant_id)
+
     def hosts(self) -> list[str]:
         """Return every host that a serving tenant answers to, and so may have a certificate, sorted."""
         with self._lock:
@@ -274,6 +332,15 @@ class Registry:
                 self._connection.close()
                 self._connection = None
 
+    def _leaves(self, rest: str, tenant_id: str, *values: str) -> list[Leave]:
+        now = (utcnow() - EPOCH) // timedelta(microseconds=1)
+        with self._lock:
+            rows = self._current().execute(f"{_LEAVES} {rest}", (tenant_id, now, *values)).fetchall()
+        return [
+            Leave(number, email, name, reason, bool(wants_change), _instant(began), _instant(until))
+            for number, email, name, reason, wants_change, began, until in rows
+        ]
+
     def _one(self, condition: str, value: str) -> ResolvedTenant | None:
         with self._lock:
             connection = self._current()
@@ -300,7 +367,7 @@ class Registry:
             (row[0],),
         ).fetchall()
         tenant_id, slug, name, state, reason, tier, max_jobs, placement, generation, schema = row[:10]
-        preview_of, preview_at, caps, grants = row[10:]
+        preview_of, preview_at, caps, grants, second_factor = row[10:]
         return ResolvedTenant(
             id=tenant_id,
             slug=slug,
@@ -316,10 +383,15 @@ class Registry:
             hosts=tuple(host for host, _ in hosts),
             preview_of=preview_of,
             preview_at=_moment(preview_at),
+            second_factor=second_factor,
             caps=json.loads(caps),
             grants=tuple(Grant(meter, cap, _moment(until)) for meter, cap, until in json.loads(grants)),
         )
 
 
 def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else EPOCH + timedelta(microseconds=microseconds)
+    return None if microseconds is None else _instant(microseconds)
+
+
+def _instant(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)

@@ -40,7 +40,8 @@ _STATES: dict[str, type[FreeholdError]] = {
 class TenancyMiddleware:
     """Enters the context of the host's tenant, or lets the application answer why it does not.
 
-    `freehold.refusal` in the environment holds the error to answer with, `freehold.side` which half of the URL map serves.
+    `freehold.refusal` in the environment holds the error to answer with, which web may have put there (`serve.fair`),
+    `freehold.side` which half of the URL map serves.
     """
 
     def __init__(self, application: Callable[..., Iterable[bytes]], tenancy: Tenancy) -> None:
@@ -50,7 +51,7 @@ class TenancyMiddleware:
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         scope: dict[str, Any] = {
             "origin": "request",
-            "writes": environ["REQUEST_METHOD"] not in READING,
+            "writes": environ["REQUEST_METHOD"] not in READING and "freehold.refusal" not in environ,
             "request_id": secrets.token_hex(8),
         }
         environ["freehold.request_id"] = scope["request_id"]

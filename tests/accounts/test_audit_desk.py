@@ -54,8 +54,8 @@ def test_an_owner_reads_in_plain_sentences_what_happened(owner):
 def test_visitors_sign_in_first_and_members_are_kept_out(alpha, at, client_for, owner):
     assert client_for(alpha).get(PAGE).status_code == 302
     at(alpha, lambda: setattr(User.by_email("owner@alpha.test"), "role", "member"))
-    assert owner.get(PAGE).status_code == 403
-    assert owner.get(f"{PAGE}rows.csv").status_code == 403
+    assert owner.get(PAGE).status_code == 404
+    assert owner.get(f"{PAGE}rows.csv").status_code == 404
 
 
 def test_failed_tries_are_told_without_what_was_typed(alpha, beta, at, client_for):

@@ -114,11 +114,11 @@ def test_what_was_typed_stays_in_the_page_that_says_wait(alpha, client_for):
     assert "in 10 minutes" in answer.text
 
 
-def test_the_mark_of_a_known_browser_is_no_use_elsewhere(alpha, beta, client_for, signed_in):
-    mark = signed_in(alpha).get_cookie(throttle.MARK, domain="alpha.localhost").value
+def test_a_known_browser_is_known_for_its_own_person_in_its_own_house_alone(alpha, beta, client_for, signed_in):
+    mark = signed_in(alpha).get_cookie("freehold-device", domain="alpha.localhost").value
     for tenant, email in ((alpha, "somebody@alpha.test"), (beta, "owner@alpha.test")):
         thief = client_for(tenant)
-        thief.set_cookie(throttle.MARK, mark, domain=tenant.primary_host)
+        thief.set_cookie("freehold-device", mark, domain=tenant.primary_host)
         answers = [try_password(thief, email).status_code for _ in range(11)]
         assert answers[-1] == 429
         assert try_password(client_for(tenant), email).status_code == 429, "it was counted as an unknown browser"

@@ -44,8 +44,8 @@ def test_an_invited_person_comes_in_by_the_letter(app, at, alpha, signed_in, cli
     assert "Welcome to Alpha Allotments!" in guest.get("/desk/").text
     assert "Nell New" in guest.get("/desk/people/").text
     assert "not yet here" not in owner.get("/desk/people/").text
-    assert guest.get("/desk/settings/").status_code == 403
-    assert acts(at, alpha)[-4:] == ["signed_in", "person_invited", "person_joined", "signed_in"]
+    assert guest.get("/desk/settings/").status_code == 404
+    assert acts(at, alpha)[-5:] == ["signed_in", "person_invited", "person_joined", "device_added", "signed_in"]
 
 
 def test_an_invitation_gives_the_role_it_was_made_for(alpha, signed_in, client_for):
@@ -160,8 +160,8 @@ def test_members_can_neither_invite_nor_withdraw(app, at, alpha, signed_in):
     join(at, alpha)
     member = browser_of(app, alpha, "mia@example.test")
     invite(signed_in(alpha))
-    assert post(member, "/desk/people/invitations/", email="x@example.test", role="owner").status_code == 403
-    assert post(member, "/desk/people/invitations/1/withdrawal").status_code == 403
+    assert post(member, "/desk/people/invitations/", email="x@example.test", role="owner").status_code == 404
+    assert post(member, "/desk/people/invitations/1/withdrawal").status_code == 404
     assert "new@example.test" not in member.get("/desk/people/").text
 
 

@@ -209,7 +209,7 @@ def test_each_sees_only_what_they_may_see_at_that_moment(signed_in, member, alph
     ROOM.add(mia_id)
     record(alpha, 2, audience="testroom:5")
     record(alpha, 3, audience=f"person:{mia_id}")
-    record(alpha, 4, audience="owners")
+    record(alpha, 4, audience="may:settings.manage")
     record(alpha, 5, audience="nobody")
     time.sleep(1.2)
     ROOM.clear()
@@ -330,7 +330,7 @@ def test_a_beat_tells_how_far_the_log_is_though_nothing_was_for_this_person(
     monkeypatch.setattr(live, "BEAT", 0.3)
     mia, _ = member(alpha)
     reader = Reader(mia, end_of(alpha))
-    at = record(alpha, 1, 2, audience="owners")
+    at = record(alpha, 1, 2, audience="may:settings.manage")
     until(lambda: (found := reader.heard(0.4)) and found[-1]["name"] == "beat" and found[-1]["id"] == at, 4)
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
 
 from app import create_app
-from app.accounts import Session, SetUpLink, User
+from app.accounts import SetUpLink, User
 from app.accounts.browsers import browser_named
 from app.tenancy import db
-from tests.accounts.people import acts, browser_of, is_in, join, post
+from tests.accounts.people import browser_of, is_in, post
 from tests.conftest import PASSWORD, sign_in
 from tests.printed import filled_in
 
@@ -70,26 +69,6 @@ def test_a_new_password_voids_links_that_wait(at, alpha, signed_in):
     token = at(alpha, lambda: SetUpLink.issue(db.session.get(User, 1)))
     post(signed_in(alpha), "/desk/profile/password", current=PASSWORD, password=NEW)
     assert at(alpha, lambda: SetUpLink.find(token)) is None
-
-
-def test_one_browser_or_all_others_are_signed_out(app, at, alpha, signed_in):
-    first, second, third = signed_in(alpha), signed_in(alpha), signed_in(alpha)
-    page = third.get("/desk/profile/").text
-    assert page.count("This one") == 1
-    newest = at(alpha, lambda: db.session.scalars(select(Session.id).order_by(Session.id)).all())
-    assert post(third, f"/desk/profile/sessions/{newest[0]}/end").status_code == 303
-    assert (is_in(first), is_in(second), is_in(third)) == (False, True, True)
-    post(third, "/desk/profile/sessions/end")
-    assert (is_in(second), is_in(third)) == (False, True)
-    assert acts(at, alpha)[-2:] == ["signed_out", "sessions_ended"]
-
-
-def test_nobody_signs_out_somebody_else(app, at, alpha, signed_in):
-    join(at, alpha)
-    owner, member = signed_in(alpha), browser_of(app, alpha, "mia@example.test")
-    sessions = at(alpha, lambda: db.session.scalars(select(Session.id).where(Session.user_id == 1)).all())
-    assert post(member, f"/desk/profile/sessions/{sessions[0]}/end").status_code == 404
-    assert is_in(owner)
 
 
 def test_a_form_of_before_a_new_password_is_kept_and_changes_nothing(alpha, signed_in):

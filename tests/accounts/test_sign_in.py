@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import time_machine
 from sqlalchemy import func, select
 
-from app.accounts import Session, User
+from app.accounts import Session, User, hash_password
 from app.facilities import settings
 from app.tenancy import db, platform_context, tenant_context, utcnow
+from tests.conftest import _client, sign_in
 from tests.printed import filled_in, printed_token
 
 PASSWORD = "a long enough password"
@@ -158,8 +160,6 @@ def test_a_session_that_has_run_out_opens_nothing(app, alpha, signed_in):
 
 
 def test_a_new_password_ends_the_sessions_of_the_old_one(app, alpha, signed_in):
-    from app.accounts import hash_password
-
     client = signed_in(alpha)
     hashed = hash_password("quite another password")
     with app.app_context(), tenant_context(alpha):
@@ -170,22 +170,71 @@ def test_a_new_password_ends_the_sessions_of_the_old_one(app, alpha, signed_in):
     assert try_to_sign_in(client, "owner@alpha.test", "quite another password").status_code == 303
 
 
-def test_reading_notes_no_visit_and_writing_does_every_five_minutes(app, alpha, signed_in):
+def test_a_visit_is_noted_every_five_minutes_by_reading_as_by_writing(app, alpha, signed_in):
     client = signed_in(alpha)
-    with app.app_context(), tenant_context(alpha):
-        session = db.session.scalars(select(Session)).one()
-        session.last_seen_at = before = utcnow() - timedelta(minutes=6)
-        db.session.commit()
 
-    def seen():
-        with app.app_context(), tenant_context(alpha, writes=False):
-            return db.session.scalars(select(Session.last_seen_at)).one()
+    def seen(ago=None):
+        with app.app_context(), tenant_context(alpha):
+            session = db.session.scalars(select(Session)).one()
+            if ago:
+                session.last_seen_at = utcnow() - timedelta(minutes=ago)
+                db.session.commit()
+            return session.last_seen_at
 
     token = printed_token(client.get("/desk/settings/").text)
-    assert seen() == before
+    before = seen(ago=4)
     page = client.get("/desk/settings/").text
-    assert client.post("/desk/settings/", data=filled_in(page, "tagline", csrf_token=token)).status_code == 303
-    assert seen() > before
+    given = filled_in(page, "tagline", csrf_token=token)
+    assert client.post("/desk/settings/", data=given).status_code == 303
+    assert seen() == before
+    for visit in (lambda: client.get("/desk/settings/"), lambda: client.post("/desk/settings/", data=given)):
+        before = seen(ago=6)
+        visit()
+        assert seen() > before
+
+
+def test_a_session_ends_without_a_sign_of_life_and_at_the_latest_when_it_is_to(app, alpha, signed_in, at):
+    at(alpha, lambda: User.join("mia@example.test", "Mia", hashed=hash_password(PASSWORD)))
+    member = _client(app, alpha.primary_host)
+    sign_in(member, "mia@example.test")
+    owner, began = signed_in(alpha), utcnow()
+
+    def days_later(browser, days):
+        with time_machine.travel(began + timedelta(days=days), tick=True):
+            return browser.get("/desk/profile/").status_code
+
+    assert [days_later(owner, days) for days in (0.9, 1.8, 2.7)] == [200] * 3
+    assert days_later(owner, 3.8) == 302, "more than a day without a sign of life"
+    assert [days_later(member, days) for days in (13, 26, 29.9)] == [200] * 3
+    assert days_later(member, 30.1) == 302, "however busy"
+
+
+def test_a_plan_has_hours_of_its_own_and_the_shorter_count(app, alpha, client_for):
+    with app.app_context(), platform_context():
+        settings.put({"session_hours:standard": "6", "session_hours:premium": "5", "manager_session_hours": "7"})
+        db.session.commit()
+    assert "Max-Age=21600" in try_to_sign_in(client_for(alpha), "owner@alpha.test").headers["Set-Cookie"]
+    with app.app_context(), platform_context():
+        settings.put({"manager_session_hours": "4"})
+        db.session.commit()
+    assert "Max-Age=14400" in try_to_sign_in(client_for(alpha), "owner@alpha.test").headers["Set-Cookie"]
+
+
+def test_a_sign_in_is_fresh_for_five_minutes_and_again_when_its_person_proves_themselves(alpha, signed_in, at):
+    signed_in(alpha)
+
+    def is_fresh(act=lambda session: None):
+        def ask():
+            session = db.session.scalars(select(Session)).one()
+            act(session)
+            return session.is_fresh
+
+        return at(alpha, ask)
+
+    assert is_fresh()
+    with time_machine.travel(utcnow() + timedelta(minutes=5, seconds=1), tick=True):
+        assert not is_fresh()
+        assert is_fresh(Session.prove)
 
 
 def test_what_members_see_is_kept_out_of_caches(alpha, client_for, signed_in):

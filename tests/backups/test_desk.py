@@ -124,7 +124,7 @@ def test_members_and_visitors_see_nothing_of_it(app, alpha, at, client_for, copi
     assert member.get(BACKUPS).location.startswith("/sign-in")
     sign_in(member, "mia@alpha.test")
     for path in ("", "order", "preview/open", "preview/things", "moments/1/replacement"):
-        assert member.get(BACKUPS + path).status_code == 403, path
+        assert member.get(BACKUPS + path).status_code == 404, path
 
 
 # What they find.

@@ -174,7 +174,7 @@ def test_members_who_are_no_owners_do_not_decide(app, alpha, client_for):
     client = client_for(alpha)
     sign_in(client, "member@alpha.test")
     assert client.get("/desk/").status_code == 200
-    assert client.get("/desk/settings/").status_code == 403
+    assert client.get("/desk/settings/").status_code == 404
 
 
 def test_the_owner_of_one_house_changes_nothing_at_the_other(app, alpha, beta, owner):

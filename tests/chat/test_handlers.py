@@ -37,7 +37,7 @@ def test_a_new_conversation_rings_in_general(alpha, beta, write_in, work, told):
     assert told(alpha) == []
     assert work(alpha) >= 1
     (line,) = told(alpha)
-    assert line.source == "New conversation from Vera: Shed keys"
+    assert line.source == "Somebody has written to us."
     assert f'href="/desk/inbox/{conversation}"' in line.html
     assert (line.room_id, line.told_for) == (1, f"conversation:{conversation}")
     assert told(beta) == []
@@ -66,14 +66,13 @@ def test_what_turned_out_to_be_spam_rings_no_more(alpha, write_in, work, told, i
     assert told(alpha) == []
 
 
-@pytest.mark.parametrize("subject", ["", "x" * 900, "a\r\nb", '<b>"x"</b>', "[x](https://evil.example)", "\x00", "‮"])
-def test_whatever_a_visitor_writes_is_shown_as_text(alpha, write_in, work, told, subject):
-    write_in(alpha, subject=subject, name=subject)
+def test_who_wrote_and_what_only_the_inbox_tells(alpha, write_in, work, told):
+    write_in(alpha, subject="Shed keys", name="Vera")
     work(alpha)
     (line,) = told(alpha)
-    assert "<b>" not in line.html
+    assert "Vera" not in line.html
+    assert "Shed keys" not in line.html
     assert re.findall(r'href="([^"]*)"', line.html) == ["/desk/inbox/1"]
-    assert len(line.source) < 400
 
 
 def test_a_house_without_general_gets_it_again(alpha, write_in, work, told, inside):

@@ -22,7 +22,7 @@ def test_starting_a_room_tells_those_who_may_see_it(alpha, start, events_of):
     opened, closed = start(alpha, "Boats"), start(alpha, "Board", closed=True)
     told = events_of(alpha, "RoomStarted")
     assert [(each.subject, each.audience) for each in told] == [
-        (f"room:{opened}", "members"),
+        (f"room:{opened}", f"room:{opened}"),
         (f"room:{closed}", f"room:{closed}"),
     ]
 

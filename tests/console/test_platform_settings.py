@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from app.accounts import User
@@ -9,6 +11,7 @@ from app.branding import current_site
 from app.facilities import storage
 from app.tenancy import tenant_context
 from app.tenancy.errors import QuotaExceeded
+from tests.conftest import second_factor
 from tests.printed import filled_in
 
 GIB = 1 << 30
@@ -46,11 +49,28 @@ def test_new_sign_ins_last_as_long_as_is_set(alpha, client_for, change):
     assert "Max-Age=10800" in client.post("/sign-in", data=given).headers["Set-Cookie"]
 
 
+def test_a_plan_may_have_hours_of_its_own_until_they_are_emptied(alpha, client_for, operator, change):
+    def lasts():
+        client = client_for(alpha)
+        given = filled_in(client.get("/sign-in").text, email="owner@alpha.test", password="a long enough password")
+        cookie = client.post("/sign-in", data=given).headers["Set-Cookie"]
+        return int(re.search(r"Max-Age=(\d+)", cookie).group(1)) // 3600
+
+    assert lasts() == 168, "an owner's week"
+    change(**{"standard-session_hours": "2", "premium-session_hours": "1"})
+    assert lasts() == 2
+    assert 'value="2"' in operator.get("/settings/").text
+    change(**{"standard-session_hours": ""}, manager_session_hours="5")
+    assert lasts() == 5
+
+
 def test_operators_stay_signed_in_as_long_as_is_set_too(operator, change):
     change(session_hours="3")
     operator.post("/sign-out", data=filled_in(operator.get("/settings/").text))
     given = filled_in(operator.get("/sign-in").text, email="operator@platform.test", password="a long enough password")
-    assert "Max-Age=10800" in operator.post("/sign-in", data=given).headers["Set-Cookie"]
+    page = operator.get(operator.post("/sign-in", data=given).location).text
+    given = filled_in(page, "code", code=second_factor("operator@platform.test", page))
+    assert "Max-Age=10800" in operator.post("/sign-in/second", data=given).headers["Set-Cookie"]
 
 
 def test_new_organisations_start_with_what_is_set(app, tenancy, operator, change):
@@ -93,6 +113,8 @@ def test_an_empty_quota_is_no_limit(alpha, tenancy, change):
     [
         {"session_hours": "0"},
         {"session_hours": "soon"},
+        {"manager_idle_hours": ""},
+        {"standard-idle_hours": "0"},
         {"default_time_zone": "Mars/Olympus"},
         {"default_tier": "golden"},
         {"support_address": "nobody"},

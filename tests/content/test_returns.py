@@ -119,7 +119,9 @@ def test_a_page_that_is_missing_comes_back_as_a_draft_under_its_number_and_addre
     assert at(alpha, lambda: db.session.scalars(select(MenuItem.label)).all()) == menu
     assert states(alpha, past)["Rules"] == "same"
     told = at(alpha, lambda: db.session.scalars(select(Event).where(Event.kind == "PageReturned")).all())
-    assert [(event.subject, event.audience, event.actor) for event in told] == [(f"entry:{lost}", "members", 1)]
+    assert [(event.subject, event.audience, event.actor) for event in told] == [
+        (f"entry:{lost}", "may:content.edit", 1)
+    ]
 
 
 def test_a_post_comes_back_with_its_topics_and_its_author(alpha, publish, preview, bring, lose, entry, at):

@@ -12,10 +12,11 @@ import pytest
 import time_machine
 from sqlalchemy import func, select
 
-from app.accounts import User
+from app.accounts import Invitation, User
 from app.console import caps
 from app.facilities import limits, storage
 from app.facilities.events import Event
+from app.inbox import Contact, Conversation
 from app.tenancy import db, platform_context, tenant_context, utcnow
 from app.tenancy.errors import QuotaExceeded
 from app.tenancy.registry import Tenant, TenantCap, Tier
@@ -288,3 +289,31 @@ def test_asking_for_a_host_again_reads_no_caps(tenancy, alpha, monkeypatch):
     monkeypatch.setattr(tenancy.registry, "_connection", Listening())
     tenancy.registry.resolve("alpha.localhost")
     assert asked == ["PRAGMA data_version"]
+
+
+def test_what_people_write_counts_as_letters_of_the_day_and_more_than_the_plan_has_is_not_begun(app, at, alpha, grant):
+    full = grant(alpha, "letters", 2)
+    olive = lambda: db.session.get(User, 1)  # noqa: E731
+    at(full, lambda: Invitation.send("ann@alpha.test", "member", by=olive()))
+    at(full, lambda: db.session.get(Invitation, 1).send_again(by=olive()))
+    with pytest.raises(QuotaExceeded, match="2 letters a day"):
+        at(full, lambda: Invitation.send("bea@alpha.test", "member", by=olive()))
+    assert at(full, lambda: Invitation.by_email("bea@alpha.test")) is None
+    with time_machine.travel(utcnow() + timedelta(days=1)):
+        at(full, lambda: Invitation.send("bea@alpha.test", "member", by=olive()))
+
+
+def test_a_reply_counts_as_a_letter_and_a_second_sending_of_the_form_does_not(app, at, alpha, grant):
+    full = grant(alpha, "letters", 1)
+
+    def begin():
+        return Conversation.open_from(Contact.at("ann@alpha.test", "Ann"), "Boats", "When do you meet?").id
+
+    def reply(text, client_id):
+        return db.session.get(Conversation, number).reply(text, by=db.session.get(User, 1), client_id=client_id).id
+
+    number = at(full, begin)
+    first = at(full, lambda: reply("On Sundays.", "one"))
+    assert at(full, lambda: reply("On Sundays.", "one")) == first
+    with pytest.raises(QuotaExceeded):
+        at(full, lambda: reply("At noon.", "two"))

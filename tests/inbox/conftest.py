@@ -67,13 +67,13 @@ def act(inside: Inside) -> Callable[..., int | None]:
 
 @pytest.fixture
 def colleague(app: Freehold, inside: Inside, client_for: Callable[..., FlaskClient]) -> Callable[..., FlaskClient]:
-    """Add a member to a tenant and return their browser, signed in."""
+    """Add an agent to a tenant and return their browser, signed in."""
 
     def join(tenant: ResolvedTenant, name: str = "Colin Colleague") -> FlaskClient:
         address = f"{name.split()[0].lower()}@{tenant.slug}.test"
         hashed = hash_password(PASSWORD)
         with inside(tenant):
-            User.join(address, name, hashed=hashed)
+            User.join(address, name, role="agent", hashed=hashed)
         browser = client_for(tenant)
         sign_in(browser, address)
         return browser

@@ -19,7 +19,7 @@ def organisation(request, app, tenancy):
         tenant = tenancy.lifecycle.create(slug, ORGANISATIONS[slug])
         with tenant_context(tenant):
             for email, name in {OWNERS[slug]: "Robin Owner", **MEMBERS[slug]}.items():
-                User.join(email, name, role="owner" if email == OWNERS[slug] else "member")
+                User.join(email, name, role="owner" if email == OWNERS[slug] else "agent")
             db.session.commit()
         fill(slug)
     return tenant

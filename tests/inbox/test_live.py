@@ -152,10 +152,12 @@ def test_an_event_about_what_is_gone_brings_nothing(alpha, inside, begin, act, n
     assert news(alpha).text.strip() == ""
 
 
-def test_the_inbox_is_heard_by_active_members_and_by_nobody_else(alpha, inside, colleague):
+def test_the_inbox_is_heard_by_active_agents_and_by_nobody_else(alpha, inside, colleague):
     colleague(alpha)
     with inside(alpha):
         assert events.may_see("inbox", {1, 2, 3}) == {1, 2}
-        User.by_email("colin@alpha.test").state = "closed"
-        db.session.flush()
-        assert events.may_see("inbox", {1, 2, 3}) == {1}
+        for change in ({"role": "editor"}, {"role": "agent", "state": "closed"}):
+            for name, value in change.items():
+                setattr(User.by_email("colin@alpha.test"), name, value)
+            db.session.flush()
+            assert events.may_see("inbox", {1, 2, 3}) == {1}

@@ -86,7 +86,7 @@ def test_members_come_in_too_and_find_their_inbox_and_their_rooms(demo_app, prin
         member = browser_at(demo_app, f"{email.partition('@')[2].removesuffix('.test')}.localhost")
         sign_in(member, email, password)
         assert "Nobody yet" in member.get("/desk/inbox/").text
-        assert "New conversation from" in member.get("/desk/chat/", follow_redirects=True).text
+        assert "Somebody has written to us." in member.get("/desk/chat/", follow_redirects=True).text
 
 
 def test_a_home_that_was_made_before_gets_what_has_come_since(settings, printed, demo_home):

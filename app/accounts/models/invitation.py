@@ -14,9 +14,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts.addresses import normal_address
 from app.accounts.cookies import fingerprint
+from app.accounts.models.role import Role
 from app.accounts.models.user import User
 from app.accounts.passwords import Hashed
-from app.facilities import audit, events
+from app.facilities import audit, events, limits
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, tenancy, utcnow
 from app.tenancy.errors import Refused
 
@@ -55,15 +56,19 @@ class Invitation(TenantModel):
 
     @classmethod
     def send(cls, email: str, role: str, name: str = "", *, by: User) -> Self:
-        """Invite somebody by letter; raises `Refused` for an address that is unusable or here, `QuotaExceeded` for no room."""
+        """Invite somebody by letter; raises `Refused` for an address that is unusable or here and for a role that is above `by`,
+        `QuotaExceeded` for no room.
+        """
+        by.refuse_above(Role.of(role))
         User.require_room()
         address = normal_address(email)
         _refuse_known(address)
+        limits.spend("letters")
         invitation = cls(email=address, name=name.strip(), role=role, invited_by=by.id, inviter_name=by.name)
         invitation._renew_link()
         db.session.add(invitation)
         db.session.flush()
-        events.record(INVITED, invitation.id, audience="owners", by=by.id)
+        events.record(INVITED, invitation.id, audience="may:people.manage", by=by.id)
         audit.note("person_invited", actor=by.email, subject=address, role=role)
         return invitation
 
@@ -94,16 +99,19 @@ class Invitation(TenantModel):
         return urlsafe_b64encode(hmac.new(key, self.seed.encode(), sha256).digest()).decode().rstrip("=")
 
     def send_again(self, *, by: User) -> None:
-        """Give it another seven days and another link; the one before is dead. Raises `QuotaExceeded` for no room."""
+        """Give it another seven days and another link; the one before is dead. Raises `Refused` and `QuotaExceeded` as `send`."""
+        by.refuse_above(Role.of(self.role))
         User.require_room(1 if self.is_over else 0)
+        limits.spend("letters")
         self._renew_link()
         self.letter_state, self.letter_error = "due", ""
-        events.record(INVITED_AGAIN, self.id, audience="owners", by=by.id)
+        events.record(INVITED_AGAIN, self.id, audience="may:people.manage", by=by.id)
         audit.note("invitation_sent_again", actor=by.email, subject=self.email)
 
     def withdraw(self, *, by: User) -> None:
-        """Take it back."""
-        events.record(WITHDRAWN, self.id, audience="owners", by=by.id)
+        """Take it back; raises `Refused` for a role that is above `by`."""
+        by.refuse_above(Role.of(self.role))
+        events.record(WITHDRAWN, self.id, audience="may:people.manage", by=by.id)
         audit.note("invitation_withdrawn", actor=by.email, subject=self.email)
         db.session.delete(self)
 
@@ -113,7 +121,7 @@ class Invitation(TenantModel):
         db.session.flush()
         user = User.join(self.email, name or self.name, self.role, hashed)
         db.session.flush()
-        events.record(JOINED, user.id, audience="members", by=user.id)
+        events.record(JOINED, user.id, audience="may:people.see", by=user.id)
         audit.note("person_joined", actor=user.email, subject=user.email, role=user.role)
         return user
 

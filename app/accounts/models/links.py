@@ -6,7 +6,7 @@ import secrets
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import ColumnElement, ForeignKey, func, select, update
+from sqlalchemy import ColumnElement, ForeignKey, delete, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts.cookies import fingerprint
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LINK_LIFETIME = timedelta(days=7)
 HELP_LIFETIME = timedelta(hours=1)  # of a link for a forgotten password
+KEPT_AFTER = timedelta(days=30)
 MOST_OPEN = 3  # such links of one person, so that nobody's letter box is filled
 
 
@@ -62,6 +63,11 @@ class SetUpLink(TenantModel):
     def void(cls, user_id: int) -> None:
         """Let no open link of a person be used any more."""
         db.session.execute(update(cls).where(cls.user_id == user_id, cls.used_at.is_(None)).values(used_at=utcnow()))
+
+    @classmethod
+    def sweep(cls) -> None:
+        """Remove the links that ran out a month ago."""
+        db.session.execute(delete(cls).where(cls.expires_at <= utcnow() - KEPT_AFTER))
 
     def use(self, hashed: Hashed, name: str = "") -> User:
         """Give the person their password, and the name they want to go by; every link they have is spent by it."""

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
-from typing import Self
+from datetime import datetime
+from typing import Any, ClassVar, Self
 
 from flask_login import UserMixin
-from sqlalchemy import delete, func, select
+from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.accounts import passwords
+from app.accounts import passwords, policy, stays
 from app.accounts.addresses import normal_address
 from app.accounts.browsers import browser_named
 from app.accounts.cookies import Token
+from app.accounts.models.device import Device
+from app.accounts.models.factor import Attempt, Factor, SignInLink
 from app.accounts.models.links import SetUpLink
+from app.accounts.models.role import Role
 from app.accounts.models.session import Session
 from app.accounts.passwords import Hashed
 from app.facilities import audit, events, limits
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, utcnow
 from app.tenancy.errors import Refused
 
-ROLES = {"owner": "Owner", "member": "Member"}
 LAST_OWNER = "There would be no owner left to look after the organisation. Make somebody else an owner first."
 
 RENAMED = events.kind("PersonRenamed", "Somebody goes by another name.", subject="person")
-ROLE_CHANGED = events.kind("RoleChanged", "Somebody was given another role.", subject="person")
+ROLE_CHANGED = events.kind(
+    "RoleChanged", "What somebody may do has changed, by another role or by a change of theirs.", subject="person"
+)
 DEACTIVATED = events.kind(
     "PersonDeactivated", "Somebody may not sign in any more, until further notice.", subject="person"
 )
@@ -42,10 +46,12 @@ class User(UserMixin, TenantModel):
     email: Mapped[str] = mapped_column(unique=True)  # casefolded
     name: Mapped[str]
     password_hash: Mapped[str | None]  # none until the set-up link was used
-    role: Mapped[str] = mapped_column(default="member")  # owner, member
+    role: Mapped[str] = mapped_column(default="member")  # the key of a role
     state: Mapped[str] = mapped_column(default="active")  # active, closed (deactivated), removed
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     last_seen_at: Mapped[datetime | None] = mapped_column(Timestamp)  # to five minutes
+
+    _held: ClassVar[Role | None] = None  # looked up once for each row in hand
 
     @classmethod
     def join(cls, email: str, name: str, role: str = "member", hashed: Hashed | None = None) -> Self:
@@ -67,6 +73,11 @@ class User(UserMixin, TenantModel):
     def count(cls) -> int:
         """Return how many people may sign in."""
         return db.session.scalar(select(func.count()).select_from(cls).where(cls.state == "active")) or 0
+
+    @classmethod
+    def who_may(cls, permission: str) -> Select[Any]:
+        """Select those who may sign in and hold a permission; raises `KeyError` for one that nobody declared."""
+        return select(cls).where(cls.state == "active", cls.role.in_(Role.keys_with(permission)))
 
     @classmethod
     def places_taken(cls) -> int:
@@ -101,17 +112,30 @@ class User(UserMixin, TenantModel):
         """Whether this person decides about the organisation."""
         return self.role == "owner"
 
-    def sign_in(self, lifetime: timedelta, user_agent: str = "") -> Token:
-        """Open a session and return its token, which only the browser keeps."""
-        token = Token.fresh(current_tenant().id)
-        Session.sweep()
-        self.last_seen_at = utcnow()
+    @property
+    def held_role(self) -> Role:
+        """The role of this person, with what it lets them do."""
+        if self._held is None or self._held.key != self.role:
+            self._held = Role.of(self.role)
+        return self._held
+
+    def may(self, name: str) -> bool:
+        """Tell whether this person holds a permission; raises `KeyError` for one that nobody declared."""
+        return policy.named(name).name in self.held_role.grants
+
+    def sign_in(self, user_agent: str = "", device: Device | None = None, *, is_proved: bool = True) -> Token:
+        """Open a session and return its token, which only the browser keeps; `is_proved` makes it a fresh one."""
+        token, stay = Token.fresh(current_tenant().id), stays.of(self)
+        now = self.last_seen_at = utcnow()
         db.session.add(
             Session(
                 token_hash=token.hash,
-                user_id=self.id,
+                user=self,
+                device=device,
                 csrf=secrets.token_urlsafe(32),
-                expires_at=utcnow() + lifetime,
+                proved_at=now if is_proved else None,
+                expires_at=now + min(stay.idle, stay.longest),
+                ends_at=now + stay.longest,
                 user_agent=user_agent[:200],
             )
         )
@@ -125,34 +149,55 @@ class User(UserMixin, TenantModel):
             self.name = name
             self._tell(RENAMED, self)
 
-    def set_password(self, hashed: Hashed) -> None:
-        """Give this person a new password; every session opened with the old one ends, and no open link works any more."""
+    def set_password(self, hashed: Hashed, *, here: Device | None = None) -> None:
+        """Give this person a new password; every session opened with the old one ends, and no open link works any more.
+
+        No device is known any more, but for the one `here`.
+        """
         self.password_hash = hashed
         audit.note("password_set", actor=self.email, subject=self.email)
-        self.end_sessions()
-        SetUpLink.void(self.id)
+        self._lock_out(here)
 
     def end_sessions(self, but: int = 0) -> None:
         """Sign this person out everywhere, but for the session of id `but`."""
         db.session.execute(delete(Session).where(Session.user_id == self.id, Session.id != but))
+        Attempt.void(self.id)
+        SignInLink.void(self.id)
+
+    def forget_devices(self, but: Device | None = None) -> None:
+        """Know this person's browsers no more, which signs them out there; but for one."""
+        kept = but.id if but else 0
+        db.session.execute(delete(Device).where(Device.user_id == self.id, Device.id != kept))
 
     def give_role(self, role: str, *, by: User) -> None:
-        """Change what this person may do, and sign them out; raises `Refused` for oneself, and for the last owner."""
+        """Change what this person may do, and sign them out; raises `Refused` for oneself, a role that is above `by`, and the
+        last owner.
+        """
         self._refuse_oneself(by)
-        if role not in ROLES:
-            raise Refused("There is no such role.")
+        by.refuse_above(self.held_role)
+        by.refuse_above(Role.of(role))
         if role == self.role:
             return
         if self.is_owner:
             self._refuse_last_owner()
         audit.note("role_changed", actor=by.email, subject=self.email, before=self.role, after=role)
         self.role = role
+        self.follow_role(by=by)
+
+    def follow_role(self, *, by: User) -> None:
+        """Begin anew as what this person may do now: every page and stream that is open knows them as before."""
         self.end_sessions()
         self._tell(ROLE_CHANGED, by)
 
+    def refuse_above(self, role: Role) -> None:
+        """Raise `Refused` for a role that holds what this person does not: they neither give it nor decide about its people."""
+        if not self.held_role.covers(role):
+            raise Refused(f"The role {role.name} may do what yours may not. Ask an owner.")
+
     def deactivate(self, *, by: User) -> None:
-        """Let this person sign in no more, from this moment; raises `Refused` for oneself, and for the last owner."""
+        """Let this person sign in no more, from this moment; raises `Refused` as `give_role` does."""
         self._refuse_oneself(by)
+        by.refuse_above(self.held_role)
         if not self.is_active:
             return
         self._refuse_last_owner()
@@ -165,6 +210,7 @@ class User(UserMixin, TenantModel):
         """Let this person sign in again, with the password they had; raises `QuotaExceeded` when the plan is full."""
         if self.state != "closed":
             return
+        by.refuse_above(self.held_role)
         self.require_room()
         audit.note("person_reactivated", actor=by.email, subject=self.email)
         self.state = "active"
@@ -173,17 +219,20 @@ class User(UserMixin, TenantModel):
     def remove(self, *, by: User) -> None:
         """Take this person out for good, or oneself: address and credentials go, their name stays on what they wrote.
 
-        Raises `Refused` for the last owner.
+        Raises `Refused` for a role that is above `by`, and for the last owner.
         """
+        by.refuse_above(self.held_role)
         self._refuse_last_owner()
         audit.note("person_left" if by.id == self.id else "person_removed", actor=by.email, subject=self.email)
         self.state, self.role = "removed", "member"
         self._lock_out()
+        Factor.forget(self.id)
         self.email, self.password_hash, self.last_seen_at = f"removed-{self.id}", None, None
         self._tell(REMOVED, by)
 
-    def _lock_out(self) -> None:
+    def _lock_out(self, here: Device | None = None) -> None:
         self.end_sessions()
+        self.forget_devices(here)
         SetUpLink.void(self.id)
 
     def _refuse_oneself(self, by: User) -> None:
@@ -198,4 +247,4 @@ class User(UserMixin, TenantModel):
             raise Refused(LAST_OWNER)
 
     def _tell(self, kind: events.Kind, by: User) -> None:
-        events.record(kind, self.id, audience="members", by=by.id)
+        events.record(kind, self.id, audience="may:people.see", by=by.id)

@@ -6,9 +6,10 @@ import hashlib
 import secrets
 import unicodedata
 from datetime import datetime
+from typing import Any
 
 from markupsafe import Markup
-from sqlalchemy import ForeignKey, UniqueConstraint, func, select
+from sqlalchemy import ForeignKey, Select, UniqueConstraint, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts import User
@@ -92,7 +93,7 @@ class Room(TenantModel):
         db.session.add(room)
         db.session.flush()
         room._admit(by)
-        events.record(ROOM_STARTED, room.id, audience=f"room:{room.id}" if closed else "members", by=by.id)
+        events.record(ROOM_STARTED, room.id, audience=f"room:{room.id}", by=by.id)
         return room
 
     @property
@@ -105,11 +106,16 @@ class Room(TenantModel):
         """Return the address of its newest lines."""
         return f"/desk/chat/rooms/{self.id}"
 
+    def inside(self) -> Select[Any]:
+        """Select who is in the room, of those who may talk: all of them when it is open."""
+        talkers = User.who_may("chat.talk")
+        if self.is_open:
+            return talkers
+        return talkers.where(User.id.in_(select(Membership.user_id).where(Membership.room_id == self.id)))
+
     def members(self) -> list[User]:
-        """Return who is in the room, by name: everybody of the organisation when it is open."""
-        active = select(User).where(User.state == "active").order_by(User.name, User.id)
-        inside = select(Membership.user_id).where(Membership.room_id == self.id)
-        return list(db.session.scalars(active if self.is_open else active.where(User.id.in_(inside))))
+        """Return who is in the room, by name."""
+        return list(db.session.scalars(self.inside().order_by(User.name, User.id)))
 
     def membership_of(self, user: User) -> Membership | None:
         """Return the row of that person in this room."""
@@ -133,7 +139,7 @@ class Room(TenantModel):
         membership = self.membership_of(user)
         if membership is None:
             return
-        if len(self.members()) == 1:
+        if self.members() == [user]:
             raise Refused(f"Nobody would be left in “{self.name}” to read it. Invite somebody first.")
         db.session.delete(membership)
         db.session.flush()

@@ -197,7 +197,7 @@ class Entry(TenantModel):
     def _tell(self, what: events.Kind) -> None:
         """Record what happened to it; what is still being written is told once it is there."""
         if self.id is not None:
-            events.record(what, self.id, audience="members")
+            events.record(what, self.id, audience="may:content.edit")
 
     def _refuse_trashed(self, act: str) -> None:
         if self.state == "trashed":

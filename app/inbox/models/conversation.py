@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKey, Index, func, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts import User
-from app.facilities import events, mail
+from app.facilities import events, limits, mail
 from app.facilities.text import lines, one_line
 from app.inbox.models.box import Box
 from app.inbox.models.contact import Contact
@@ -94,12 +94,14 @@ class Conversation(TenantModel):
     def reply(self, text: str, *, by: User, client_id: str | None = None) -> Message:
         """Answer the visitor by letter, and wait for what they say; a conversation nobody has is taken by who answers.
 
-        The same `client_id` again returns the message there is. Raises `Refused` for spam, and where no letter can go.
+        The same `client_id` again returns the message there is. Raises `Refused` for spam, and where no letter can go,
+        `QuotaExceeded` when the plan has no room for another letter today.
         """
         known = self._repeated("out", text, by, client_id)
         if known:
             return known
         self._refuse_without_address()
+        limits.spend("letters")
         message = self._write("out", text, author_id=by.id, client_id=client_id)
         message.address()
         if self.assignee_id is None:

@@ -1,0 +1,95 @@
+"""The operators' second factors. Everybody has one: who has none yet sets it up right after their first password."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from flask import redirect
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+from werkzeug.wrappers import Response
+
+from app.accounts import cookies, throttle
+from app.accounts.admission import Door
+from app.accounts.factors import Factors
+from app.accounts.freshness import open_at
+from app.accounts.models.factor import AttemptColumns, CodeColumns, FactorColumns
+from app.console import operators
+from app.facilities import settings
+from app.tenancy import db, tenancy
+from app.tenancy.binding import RegistryModel
+from app.tenancy.registry import Operator
+
+
+class OperatorFactor(FactorColumns, RegistryModel):
+    """A second factor of an operator."""
+
+    __tablename__ = "operator_factor"
+
+    person_id: Mapped[int] = mapped_column(ForeignKey("operator.id", ondelete="CASCADE"), index=True)
+
+
+class OperatorRecoveryCode(CodeColumns, RegistryModel):
+    """A recovery code of an operator."""
+
+    __tablename__ = "operator_recovery_code"
+
+    person_id: Mapped[int] = mapped_column(ForeignKey("operator.id", ondelete="CASCADE"), index=True)
+
+
+class OperatorAttempt(AttemptColumns, RegistryModel):
+    """An attempt of an operator."""
+
+    __tablename__ = "operator_attempt"
+
+    person_id: Mapped[int] = mapped_column(ForeignKey("operator.id", ondelete="CASCADE"), index=True)
+
+    person: Mapped[Operator] = relationship("Operator", lazy="joined", innerjoin=True)
+
+
+def note(kind: str, operator: Any, **detail: Any) -> None:
+    """Tell the platform's own audit, which is in the ledger."""
+    tenancy.ledger.record(f"operator_{kind}", actor=operator.email, **detail)
+
+
+FACTORS = Factors(OperatorFactor, OperatorRecoveryCode, OperatorAttempt, note)
+
+
+class ConsoleDoor(Door):
+    """The door of the console, which knows no browser and asks everybody, each time."""
+
+    factors = FACTORS
+
+    def welcome(self, person: Operator, target: str, *, is_proved: bool) -> Response:
+        lifetime = timedelta(hours=settings.number("session_hours"))
+        token = operators.sign_in(person, lifetime)
+        db.session.commit()
+        response = redirect(target or "/", 303)
+        cookies.give(response, "freehold", str(token), lifetime)
+        throttle.remember(response, person.email)
+        return response
+
+    def may_enter(self, person: Operator) -> bool:
+        return True
+
+    def is_known(self, person: Operator) -> bool:
+        return False
+
+    def asks(self, person: Operator) -> bool:
+        return True
+
+    def has_password(self, email: str, password: str) -> bool:
+        return operators.authenticate(email, password) is not None
+
+    def note_failure(self, person: Any) -> None:
+        db.session.commit()
+        note("second_factor_failed", person)
+
+    @property
+    def issuer(self) -> str:
+        return f"{settings.text('platform_name')} console"
+
+
+door = ConsoleDoor("console_second", subdomain="platform")
+open_at(door.blueprint)
