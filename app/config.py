@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SOCKET_PATH_BYTES = 107  # Linux keeps a socket's path in 108 bytes, the last one a zero.
+BY_HTTPS = ("Strict-Transport-Security", "max-age=31536000")  # of this host alone; those below it may be another's
 LONGEST_SOCKET_NAME = "mail-in-admin.sock"
 HALF_REBUILT = (
     "This installation is only half brought back from its copies. Run `freehold backups rebuild` again, with the same "

@@ -6,7 +6,9 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from flask import Flask, Response
+from flask import Flask, Response, current_app
+
+from app.config import BY_HTTPS
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 
@@ -31,9 +33,10 @@ def init_app(app: Flask) -> None:
 
 
 def harden(response: Response) -> Response:
-    """Add the security headers that a view has not set itself."""
+    """Add the security headers that a view has not set itself; whoever comes by https comes back by it."""
     set_already = {name for name, _ in response.headers}
-    response.headers.extend([header for header in HEADERS if header[0] not in set_already])
+    wanted = (*HEADERS, BY_HTTPS) if current_app.config["FREEHOLD"].secure else HEADERS
+    response.headers.extend([header for header in wanted if header[0] not in set_already])
     return response
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from app.pages import STATIC, asset
 
 
@@ -35,3 +37,20 @@ def test_no_page_names_another_origin_for_scripts_styles_or_pictures(alpha, clie
             "//script[@src]/@src | //link[@rel='stylesheet']/@href | //img/@src"
         ):
             assert element.startswith("/"), element
+
+
+def test_who_comes_by_https_comes_back_by_it_on_every_host(app, alpha, client_for, platform):
+    def told(browser, path):
+        return browser.get(path).headers.get("Strict-Transport-Security")
+
+    places = [
+        (client_for(alpha), "/"),
+        (client_for(alpha), "/api/v1/me"),
+        (platform, "/sign-in"),
+        (platform, "/nowhere"),
+    ]
+    assert {told(*place) for place in places} == {None}
+    app.config["FREEHOLD"] = replace(app.config["FREEHOLD"], secure=True)
+    assert {told(*place) for place in places} == {"max-age=31536000"}
+    unknown = app.test_client().get("/", base_url="https://unknown.example")
+    assert unknown.headers["Strict-Transport-Security"] == "max-age=31536000"

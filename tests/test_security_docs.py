@@ -140,7 +140,9 @@ def test_everybody_who_is_in_can_go_out(alpha, signed_in, operator):
             assert 'action="/sign-out"' in browser.get(path).text
 
 
-@pytest.mark.parametrize("password", [" Three wörds, and SPACES ", "x" * 60 + "ABCDE" * 30, "only lower case letters"])
+@pytest.mark.parametrize(
+    "password", [" Three wörds, and SPACES ", "A tide table, " + "x" * 60 + "ABCDE" * 30, "only lower case letters"]
+)
 def test_a_password_counts_to_the_letter(at, alpha, client_for, password):
     token = at(alpha, lambda: create_owner("nia@example.test"))
     page = client_for(alpha).get(f"/set-up/{token}").text

@@ -36,7 +36,7 @@ from app.accounts.freshness import fresh_required
 from app.accounts.letters import writes_from
 from app.accounts.models import Invitation, Role, Session, SetUpLink, User
 from app.accounts.notices import flash
-from app.accounts.passwords import hash_password
+from app.accounts.passwords import hash_password, require_good, words_of_house
 from app.accounts.policy import (
     Visitor,
     ask_to_sign_in,
@@ -116,9 +116,10 @@ def init_app(app: Flask) -> None:
 def create_owner(email: str, name: str = "", password: str | None = None) -> str | None:
     """Add the owner of the current tenant; returns the token of a set-up link when no password is given.
 
-    The caller commits. Raises `Refused` for an unusable address.
+    The caller commits. Raises `Refused` for an unusable address, and for a password that would be guessed soon.
     """
-    if password:
+    if password is not None:
+        require_good(password, email, name, *words_of_house())
         User.join(email, name, role="owner", hashed=hash_password(password))
         return None
     return SetUpLink.issue(User.join(email, name, role="owner"))

@@ -24,7 +24,7 @@ from app.accounts.policy import is_local
 from app.accounts.visits import house, server_session
 from app.facilities import audit, rates
 from app.facilities.rates import LimitReached, Rate, Try
-from app.tenancy import current_tenant, db
+from app.tenancy import current_tenant, db, utcnow
 
 COOKIE = "freehold-attempt"
 MANY = "There were too many codes."
@@ -32,6 +32,7 @@ CODES = Rate("code", 10, 600, MANY)
 CODES_A_DAY = Rate("codes-a-day", 50, 24 * 3600, MANY)  # a million codes, three of them right, outlast a lifetime of it
 
 WRONG_CODE = "That code is not right, or was used before. An app shows a new one every half minute."
+WRONG_RECOVERY_CODE = "Check the letters; each code works once."
 WRONG_PASSKEY = "That passkey did not answer as it should. Please try once more, or use a code."
 TOO_LATE = "That took a while, so please sign in once more."
 
@@ -40,6 +41,11 @@ def keep_out_of_caches(response: Response) -> Response:
     """Keep pages with keys and codes out of every cache."""
     response.headers["Cache-Control"] = "private, no-store"
     return response
+
+
+def own_hash(token: str) -> str:
+    """Return what an attempt's own cookie is known by: never what a session is, whose secret opens no attempt that way."""
+    return fingerprint(f"attempt.{token}")
 
 
 class Door:
@@ -89,7 +95,7 @@ class Door:
         if self.is_known(person) if has_factor else not self.asks(person):
             return self.welcome(person, target, is_proved=not has_factor)
         token, lifetime = secrets.token_urlsafe(32), TO_PROVE if has_factor else TO_ENROL
-        self.factors.begin(person, fingerprint(token), target if is_local(target) else "", lifetime)
+        self.factors.begin(person, own_hash(token), target if is_local(target) else "", lifetime)
         db.session.commit()
         response = redirect("/sign-in/second" if has_factor else "/sign-in/app", 303)
         cookies.give(response, COOKIE, token, lifetime)
@@ -112,7 +118,8 @@ class Door:
             return start_again()
         if not self.is_given(attempt.person, form, attempt):
             self.note_failure(attempt.person)
-            form.form_errors.append(WRONG_PASSKEY if form.credential.data else WRONG_CODE)
+            wrong = WRONG_RECOVERY_CODE if Ways(self.factors, attempt.person).wants_recovery_code else WRONG_CODE
+            form.form_errors.append(WRONG_PASSKEY if form.credential.data else wrong)
             return self.second_page(attempt.person, form, 422)
         return self.let_in(attempt)
 
@@ -152,7 +159,7 @@ class Door:
     def attempt(self) -> Any:
         """Return what this browser has begun, while it lasts and its person may still come in."""
         token = request.cookies.get(cookies.cookie_name(COOKIE))
-        attempt = self.factors.begun(fingerprint(token)) if token else None
+        attempt = self.factors.begun(own_hash(token)) if token else None
         return attempt if attempt and self.may_enter(attempt.person) else None
 
     def counted(self, attempt: Any) -> Any:
@@ -189,6 +196,8 @@ class Door:
     def second_page(self, person: Any, form: CodeForm, status: int = 200) -> Response:
         """Show the page that asks for a second factor."""
         ways = Ways(self.factors, person)
+        if ways.wants_recovery_code:
+            form.code.label.text = "Recovery code"
         return make_response(render_template("accounts/second.html", form=form, ways=ways), status)
 
     def app_page(self, attempt: Any, form: AppForm, status: int = 200) -> Response:
@@ -217,6 +226,7 @@ class NewApp:
         self.key = " ".join(secret[place : place + 4] for place in range(0, len(secret), 4))
         self.address = factors.app_address(secret, issuer, account)
         self.codes = factors.codes_of(seed) if with_codes else []
+        self.today = utcnow()
 
     @property
     def picture(self) -> Markup:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from operator import itemgetter
 from typing import Any
 
 from flask import Blueprint, make_response, render_template, request
+from flask_login import current_user
 from sqlalchemy import Select, or_, select
 from werkzeug.wrappers import Response
 
 from app.accounts.freshness import fresh_required
-from app.accounts.models import User
+from app.accounts.models import Role, User
+from app.accounts.models.support_visit import Guest
 from app.accounts.policy import needs
 from app.facilities import audit, clock
 from app.facilities.audit import Audit
@@ -26,7 +30,9 @@ blueprint = Blueprint("audit_desk", __name__, url_prefix="/desk/settings/audit")
 
 PER_PAGE = 50
 MOST_ROWS = 100_000  # of a download, the newest
+ROLES_IN = {"role", "before", "after"}  # what a row may tell by the key of a role
 COLUMNS = ("number", "time", "what", "kind", "by", "about", "detail", "request", "hash")
+ADDRESS = re.compile(r"\S+@[\w.-]*\w")
 FORMULAS = (
     "=",
     "+",
@@ -67,10 +73,10 @@ class Wanted:
             found = found.where(Audit.kind == self.kind)
         if self.who:
             named = select(User.email).where(User.name.icontains(self.who, autoescape=True))
-            sides = (
-                (side.icontains(self.who, autoescape=True), side.in_(named)) for side in (Audit.actor, Audit.subject)
-            )
-            found = found.where(or_(*(rule for side in sides for rule in side)))
+            rules = [side.in_(named) for side in (Audit.actor, Audit.subject)]
+            if not is_guest():
+                rules += [side.icontains(self.who, autoescape=True) for side in (Audit.actor, Audit.subject)]
+            found = found.where(or_(*rules))
         if self.day:
             found = found.where(Audit.at >= _midnight(self.day), Audit.at < _midnight(self.day + timedelta(days=1)))
         return found
@@ -108,7 +114,7 @@ def show() -> Response:
         "accounts/desk/audit.html",
         found=Pagination(lines(found.items), found.page, found.pages, found.total),
         wanted=wanted,
-        kinds=[(kind.name, kind.name.replace("_", " ").capitalize()) for kind in audit.kinds()],
+        kinds=sorted(((kind.name, re.split("[;:.]", kind.meaning)[0]) for kind in audit.kinds()), key=itemgetter(1)),
         standing=audit.standing(current_tenant().id),
     )
     return make_response(page)
@@ -136,8 +142,9 @@ def lines(rows: Iterable[Audit]) -> list[Line]:
     addresses = {address for row in rows for address in (row.actor, row.subject) if address}
     people = select(User.email, User.name)
     few = people.where(User.email.in_(addresses)) if len(addresses) <= 2 * PER_PAGE else people
-    names = dict(db.session.execute(few).tuples().all())
-    return [Line(row, clock.local(row.at, zone), sentence(row, names)) for row in rows]
+    names = dict(db.session.execute(few).tuples().all()) | {role.key: role.name for role in Role.every()}
+    tell = without_addresses if is_guest() else str
+    return [Line(row, clock.local(row.at, zone), tell(sentence(row, names))) for row in rows]
 
 
 def sentence(row: Audit, names: dict[str, str]) -> str:
@@ -146,11 +153,23 @@ def sentence(row: Audit, names: dict[str, str]) -> str:
     if known is None or not known.sentence:
         return known.meaning.rstrip(".") if known else row.kind.replace("_", " ").capitalize()
     facts = {name: str(value) for name, value in row.told.items()}
+    facts |= {name: names.get(facts[name], facts[name]) for name in ROLES_IN & facts.keys()}
     actor, subject = (names.get(address, address) for address in (row.actor, row.subject))
     if facts.get("browser", "").startswith("A "):
         facts["browser"] = facts["browser"].lower()
     facts |= {"actor": actor or "Somebody", "subject": subject or "somebody who is not here"}
     return known.sentence.format_map(defaultdict(str, facts)).strip().rstrip(".:")
+
+
+def without_addresses(text: str) -> str:
+    """Return a sentence in which whoever goes by an address alone is somebody."""
+    told = ADDRESS.sub("somebody", text)
+    return told[:1].upper() + told[1:]
+
+
+def is_guest() -> bool:
+    """Tell whether an operator on a visit asks: people's addresses are none of their business."""
+    return isinstance(current_user._get_current_object(), Guest)
 
 
 def cells(told: Iterable[Line]) -> Iterator[list[str | int]]:

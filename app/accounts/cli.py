@@ -8,7 +8,7 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy import select
 
-from app.accounts.factors import PEOPLE, warn
+from app.accounts.factors import PEOPLE
 from app.accounts.models import User
 from app.facilities import audit
 from app.tenancy import db, tenant_context
@@ -53,7 +53,7 @@ def reset_second_factor(slug: str, email: str) -> None:
         PEOPLE.clear(user)
         user.end_sessions()
         audit.note("factors_reset", subject=user.email)
-        warn(user)
+        user.warn("factors_changed")
         db.session.commit()
     click.echo(f"{email} is signed out everywhere and comes in by their password, until they set up another factor.")
 

@@ -7,6 +7,7 @@ that the pages they stand on need no cookie and stay cacheable.
 from __future__ import annotations
 
 import hmac
+import re
 import time
 from urllib.parse import SplitResult, urlsplit
 
@@ -21,6 +22,7 @@ HEADER = "X-CSRF-Token"
 RENDERED_WITHIN = 24 * 3600  # seconds between the rendering of a public form and its sending
 LONGEST_REPEATED = 1 << 20  # bytes of a form
 NOT_REPEATED = ("password", "token", "secret", "code")  # fields whose values never come back in a page
+UNSEEN = frozenset({"act", "client_id", "holder", "kind", "line", "next", "seen", "source_format"})  # that forms hide
 
 
 def init_app(app: Flask) -> None:
@@ -66,16 +68,17 @@ def parts_here(address: str) -> SplitResult | None:
     return parts if parts.netloc == request.host else None
 
 
-def kept(reason: str) -> Response:
+def kept(reason: str, title: str = "Please send this once more") -> Response:
     """Answer 403 with a page that hands back what was typed, so that nobody writes twice. Uploads are not read for it."""
     is_short = request.content_length is not None and request.content_length <= LONGEST_REPEATED
     sent = request.form.items(multi=True) if is_short else ()
     typed = [
         (name.replace("_", " ").capitalize(), value)
         for name, value in sent
-        if value.strip() and not any(word in name for word in NOT_REPEATED)
+        if value.strip() and name not in UNSEEN and not any(word in name for word in NOT_REPEATED)
     ]
-    response = make_response(render_template("accounts/kept.html", reason=reason, typed=typed, back=page_before()), 403)
+    page = render_template("accounts/kept.html", title=title, reason=reason, typed=typed, back=page_before())
+    response = make_response(page, 403)
     response.headers["Cache-Control"] = "private, no-store"
     return response
 
@@ -83,7 +86,7 @@ def kept(reason: str) -> Response:
 def page_before() -> str:
     """Return the path of this host's page that the request came from, else that of the sign-in page."""
     before = parts_here(request.referrer or "")
-    return before.path if before and before.path.startswith("/") else "/sign-in"
+    return before.path if before and re.match(r"/(?![/\\])", before.path) else "/sign-in"
 
 
 def token() -> str:

@@ -17,17 +17,22 @@ from hashlib import sha256
 from typing import Any, cast
 
 import pyotp
+from markupsafe import Markup
 from sqlalchemy import CursorResult, Delete, Update, delete, func, or_, select, update
 
 from app.accounts import devices
 from app.accounts.cookies import fingerprint
 from app.accounts.models.factor import Attempt, Factor, RecoveryCode
+from app.accounts.notices import flash
 from app.facilities import audit
 from app.tenancy import db, utcnow
-from app.tenancy.jobs import later
 
 STEP = 30  # seconds that a code of an app is shown for
 CODES = 10  # recovery codes in a set
+FEW_CODES = 3  # at which a new set is due
+CODES_LEFT = Markup(
+    'You have {codes} left. <a href="/desk/profile/security/">Set up your app again, or get new codes</a>.'
+)
 CODE_BYTES = 15  # of a recovery code: 120 bits
 TO_PROVE = timedelta(minutes=10)  # that an attempt lasts
 TO_ENROL = timedelta(minutes=30)  # that one lasts for which an app may have to be installed first
@@ -188,6 +193,11 @@ def _grown(seed: str, purpose: str) -> bytes:
     return hmac.digest(seed.encode(), purpose.encode(), sha256)
 
 
+def codes_in_words(left: int) -> str:
+    """Say how many recovery codes there are."""
+    return f"{left or 'no'} recovery code{'' if left == 1 else 's'}"
+
+
 def _code_hash(code: str) -> str:
     return fingerprint(code.replace("-", ""))
 
@@ -195,20 +205,18 @@ def _code_hash(code: str) -> str:
 def _id_of(answer: str) -> str:
     try:
         found = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return str(found.get("id", "")) if isinstance(found, dict) else ""
 
 
-def warn(person: Any) -> None:
-    """Have a letter tell somebody that their factors are others now."""
-    later("accounts.send_warning", user_id=person.id, letter="factors_changed", browser="", at=utcnow().isoformat())
-
-
 def _note(kind: str, person: Any, **detail: Any) -> None:
     audit.note(kind, actor=person.email, subject=person.email, **detail)
+    if kind == "recovery_code_used":
+        left = detail["left"]
+        flash("warning" if left < FEW_CODES else "info", CODES_LEFT.format(codes=codes_in_words(left)))
     if kind in ("factor_added", "factor_removed"):
-        warn(person)
+        person.warn("factors_changed")
     if kind == "factor_added" and len(PEOPLE.of(person)) == 1:
         person.forget_devices(but=devices.known(person))  # in the others the password alone was given
 

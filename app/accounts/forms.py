@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flask import request
+from flask_login import current_user
 from flask_wtf import FlaskForm
 from wtforms import (
     BooleanField,
@@ -25,7 +26,7 @@ from wtforms.widgets import CheckboxInput, ListWidget
 from app.accounts.csrf import FIELD, is_good, token
 from app.accounts.models import Role
 from app.accounts.models.role import NAME_LENGTH
-from app.accounts.passwords import LONGEST, SHORTEST
+from app.accounts.passwords import LONGEST, SHORTEST, TOO_SHORT, flaw, words_of_house
 from app.accounts.policy import Permission
 
 
@@ -83,7 +84,7 @@ class OneOf:
 class CodeForm(Form):
     """A code of an app, a recovery code, or what a passkey answered."""
 
-    code = StringField("Code", [OneOf("credential"), Length(max=64)])
+    code = StringField("Six-digit code", [OneOf("credential"), Length(max=64)])
     credential = HiddenField(validators=[Length(max=20_000)])
 
 
@@ -136,24 +137,31 @@ class HelpForm(Form):
 
 
 def new_password(label: str) -> PasswordField:
-    """Return a field for a password to be chosen: long enough, and not guessed at once."""
-    weak = f"Please use {SHORTEST} characters or more. Four unrelated words do well."
-    return PasswordField(
-        label, [InputRequired("Please choose a password."), Length(SHORTEST, LONGEST, weak), refuse_guessed]
-    )
+    """Return a field for a password to be chosen, in a form that knows `about` whom: long enough, and not guessed soon."""
+    length = Length(SHORTEST, LONGEST, TOO_SHORT)  # browsers ask for it too
+    return PasswordField(label, [InputRequired("Please choose a password."), length, refuse_flawed])
 
 
-def refuse_guessed(form: Form, field: PasswordField) -> None:
-    """Refuse what is long but guessed at once."""
-    if len(set(field.data.casefold())) < 5:
-        raise ValidationError("Please mix more different letters.")
+def refuse_flawed(form: Any, field: PasswordField) -> None:
+    """Refuse what would be guessed soon."""
+    found = flaw(field.data, *form.about())
+    if found:
+        raise ValidationError(found)
 
 
 class NewPasswordForm(Form):
-    """The first password of a person, and what they want to be called."""
+    """The first password of the person with this address, and what they want to be called."""
 
     name = StringField("Your name", [Length(max=80)], [tidy])
     password = new_password("Your new password")
+
+    def __init__(self, email: str, **values: Any) -> None:
+        super().__init__(**values)
+        self.email = email
+
+    def about(self) -> tuple[str, ...]:
+        """Return what a guesser would try first."""
+        return self.email, self.name.data or "", *words_of_house()
 
 
 class NameForm(Form):
@@ -169,6 +177,10 @@ class ChangePasswordForm(Form):
         "Your password now", [InputRequired("Please give the password you have now."), Length(max=LONGEST)]
     )
     password = new_password("Your new password")
+
+    def about(self) -> tuple[str, ...]:
+        """Return what a guesser would try first."""
+        return current_user.email, current_user.name, *words_of_house()
 
 
 class RoleForm(Form):

@@ -79,7 +79,7 @@ def send_sign_in_link(email: str) -> None:
 
 @job("accounts.send_warning", timeout=120)
 def send_warning(user_id: int, letter: str, browser: str, at: str) -> None:
-    """Tell a person by letter what happened to one of their browsers."""
+    """Tell a person by letter what happened to what lets them in, or to one of their browsers."""
     user = db.session.get(User, user_id)
     if user is None or not user.is_active:
         return

@@ -1,7 +1,7 @@
 """Joining by oneself: who has an address at a domain that the owners approved gets a link by letter, and comes in by it.
 
 Nothing is stored until they do: the link carries the address and an end, under a key of the tenant. It works once, as
-nobody joins with an address that is here.
+nobody joins with an address that is here, nor by a link from before its person was let go.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import json
 import secrets
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from flask import Blueprint, Flask, abort, make_response, redirect, render_template, request, url_for
 from flask_login import current_user
+from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from app.accounts import letters, throttle
 from app.accounts.addresses import normal_address
+from app.accounts.admission import admit
 from app.accounts.forms import HelpForm, NewPasswordForm
 from app.accounts.freshness import fresh_required
 from app.accounts.models import Invitation, JoinDomain, User
@@ -28,9 +30,10 @@ from app.accounts.notices import flash
 from app.accounts.passwords import Hashed, hash_password
 from app.accounts.policy import needs
 from app.accounts.previews import is_preview
-from app.accounts.views import too_many, welcome
+from app.accounts.views import too_many
 from app.accounts.visits import house
 from app.facilities import audit, events, mail
+from app.facilities.audit import Audit
 from app.tenancy import current_tenant, db, tenancy
 from app.tenancy.errors import FreeholdError, Refused
 from app.tenancy.jobs import job, later
@@ -94,7 +97,7 @@ def join(token: str) -> Response:
     email = address_in(token)
     if email is None or not may_join(email):
         return gone()
-    form = NewPasswordForm()
+    form = NewPasswordForm(email)
     if not form.is_submitted() or not form.validate():
         page = render_template("accounts/join_here.html", form=form, email=email)
         return make_response(page, 422 if form.errors else 200)
@@ -104,8 +107,8 @@ def join(token: str) -> Response:
     if not may_join(email):
         return gone()
     user = come_in(email, form.name.data, hashed)
-    flash("success", f"Welcome to {current_tenant().name}! You are signed in.")
-    return welcome(user, "")
+    flash("success", f"Welcome to {current_tenant().name}!")
+    return admit(user, "")
 
 
 @blueprint.get("/desk/settings/joining")
@@ -169,7 +172,7 @@ def come_in(email: str, name: str, hashed: Hashed) -> User:
         return invitation.accept(name, hashed)
     user = User.join(email, name, ROLE, hashed)
     db.session.flush()
-    events.record(JOINED, user.id, audience="members", by=user.id)
+    events.record(JOINED, user.id, audience="may:people.see", by=user.id)
     audit.note("person_joined_by_domain", actor=user.email, subject=user.email, role=user.role)
     return user
 
@@ -187,7 +190,14 @@ def address_in(token: str) -> str | None:
     if not hmac.compare_digest(_signature(body).encode(), mac.encode()):
         return None
     email, end = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    return email if time.time() < end else None
+    made_at = datetime.fromtimestamp(end, UTC) - LINK_LIFETIME
+    return email if time.time() < end and not has_left(email, made_at) else None
+
+
+def has_left(email: str, since: datetime) -> bool:
+    """Tell whether somebody with this address was here and left since then: no link of before lets them in again."""
+    ends = Audit.kind.in_(("person_removed", "person_left"))
+    return db.session.scalar(select(Audit.id).where(ends, Audit.at >= since, Audit.subject == email)) is not None
 
 
 def domains_page(status: int = 200, problem: str = "", typed: str = "") -> Response:

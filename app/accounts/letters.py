@@ -16,6 +16,8 @@ WARNINGS = {
     "new_device": "A new sign-in at {organisation}",
     "device_reused": "You were signed out at {organisation}",
     "factors_changed": "Your second factors at {organisation} have changed",
+    "password_changed": "Your password at {organisation} was changed",
+    "codes_made": "Your recovery codes at {organisation} are new",
 }
 
 # From which address the current organisation writes; the module that keeps its letter box says so.
@@ -53,7 +55,7 @@ def help_letter(user: User, token: str, mark: str) -> mail.Letter:
 
 
 def warning(kind: str, user: User, browser: str, at: datetime) -> mail.Letter:
-    """Return the letter that tells a person of a browser that is new, or of one whose cookie was copied."""
+    """Return the letter that tells a person what happened to what lets them in, or to one of their browsers."""
     subject = WARNINGS[kind].format(organisation=current_tenant().name)
     facts = {"user": user, "browser": browser, "at": at, "help": link("/sign-in/help"), "list": link("/desk/profile/")}
     return _letter(

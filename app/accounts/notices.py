@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Literal
 
 from flask import Flask, Response, request
+from markupsafe import Markup
 
 from app.accounts import cookies
 from app.accounts.visits import house, this_visit
@@ -27,7 +28,7 @@ def init_app(app: Flask) -> None:
 
 
 def flash(kind: Kind, text: str) -> None:
-    """Show `text` on the next page that this visitor sees."""
+    """Show `text`, in which `Markup` keeps its links, on the next page that this visitor sees."""
     this_visit().notices.append((kind, text[:LONGEST]))
 
 
@@ -49,7 +50,8 @@ def carry(response: Response) -> Response:
 
 
 def _seal(lines: list[tuple[str, str]]) -> str:
-    body = urlsafe_b64encode(json.dumps(lines).encode()).decode()
+    told = [(kind, text, isinstance(text, Markup)) for kind, text in lines]
+    body = urlsafe_b64encode(json.dumps(told).encode()).decode()
     return f"{body}.{cookies.sign('notice-cookie', f'{house()}.{body}')}"
 
 
@@ -58,4 +60,5 @@ def _arrived() -> list[tuple[str, str]]:
     expected = cookies.sign("notice-cookie", f"{house()}.{body}") if body else ""
     if not body or not hmac.compare_digest(expected.encode(), mac.encode()):
         return []
-    return [(kind, text) for kind, text in json.loads(urlsafe_b64decode(body))]
+    told = json.loads(urlsafe_b64decode(body))
+    return [(kind, Markup(text) if is_markup == [True] else text) for kind, text, *is_markup in told]  # noqa: S704

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from flask import current_app, render_template
 
 from app.accounts import letters
 from app.accounts.identities import tenants_of
 from app.facilities import mail, settings
-from app.tenancy import ResolvedTenant, utcnow
+from app.tenancy import ResolvedTenant, tenancy, utcnow
 from app.tenancy.jobs import job
+
+NONCE_BYTES = 12
+LENGTH = 1024  # bytes, which every address that the form takes has room in
 
 
 @job("accounts.send_organisations", timeout=120)
-def send_organisations(email: str) -> None:
-    """Send the list to its person; the organisation whose job this is learns nothing of the others."""
+def send_organisations(address: str) -> None:
+    """Send the list to its person; the organisation whose job this is learns neither who it is nor where they belong."""
+    box = urlsafe_b64decode(address)
+    email = _cipher().decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], None).decode().strip()
     tenants = tenants_of(email)
     if tenants:
         letter = list_letter(email, tenants, secrets.token_hex(12))
         mail.send(letter.as_message(), letters.name_of(letter))
+
+
+def sealed(email: str) -> str:
+    """Return an address as it may lie in any organisation's file: of one length for all, and open to the platform alone."""
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return urlsafe_b64encode(nonce + _cipher().encrypt(nonce, email.encode().ljust(LENGTH), None)).decode()
 
 
 def list_letter(email: str, tenants: list[ResolvedTenant], mark: str) -> mail.Letter:
@@ -35,3 +48,7 @@ def list_letter(email: str, tenants: list[ResolvedTenant], mark: str) -> mail.Le
         letter_id=f"<organisations.{mark}@{config.platform_host}>",
         date=utcnow(),
     )
+
+
+def _cipher() -> AESGCM:
+    return AESGCM(tenancy.keys.subkey("organisations"))

@@ -34,6 +34,7 @@ BAD = (
     KeyError,
     TypeError,
     AttributeError,
+    RecursionError,
 )  # what the library says of answers that are none
 
 

@@ -85,6 +85,7 @@ def invite() -> Response:
 
 @blueprint.post("/invitations/<int:invitation_id>/letter")
 @needs("people.manage")
+@fresh_required
 def send_again(invitation_id: int) -> Response:
     """Send an invitation once more, with a link of its own."""
     invitation = find_invitation(invitation_id)
@@ -94,6 +95,7 @@ def send_again(invitation_id: int) -> Response:
 
 @blueprint.post("/invitations/<int:invitation_id>/withdrawal")
 @needs("people.manage")
+@fresh_required
 def withdraw(invitation_id: int) -> Response:
     """Take an invitation back."""
     invitation = find_invitation(invitation_id)
@@ -121,6 +123,7 @@ def give_role(user_id: int) -> Response:
 
 @blueprint.post("/<int:user_id>/deactivation")
 @needs("people.manage")
+@fresh_required
 def deactivate(user_id: int) -> Response:
     """Let a person sign in no more."""
     person = find(user_id)
@@ -129,6 +132,7 @@ def deactivate(user_id: int) -> Response:
 
 @blueprint.post("/<int:user_id>/reactivation")
 @needs("people.manage")
+@fresh_required
 def reactivate(user_id: int) -> Response:
     """Let a person sign in again."""
     person = find(user_id)

@@ -18,7 +18,7 @@ from app.accounts.notices import flash
 from app.accounts.policy import member_required
 from app.accounts.previews import is_preview
 from app.accounts.visits import UNSAFE, server_session
-from app.tenancy import current_tenant, db
+from app.tenancy import current_tenant, db, utcnow
 
 blueprint = Blueprint("security", __name__, url_prefix="/desk/profile/security")
 blueprint.after_request(keep_out_of_caches)
@@ -123,6 +123,7 @@ def new_codes() -> Response:
     """Make a new set of recovery codes, shown this once."""
     if not PEOPLE.of(me()):
         abort(404)
+    me().warn("codes_made")
     return codes_page()
 
 
@@ -167,7 +168,7 @@ def codes_page() -> Response:
     codes = factors.new_codes()
     PEOPLE.set_codes(me(), codes)
     db.session.commit()
-    return page("security_codes.html", 201, codes=codes)
+    return page("security_codes.html", 201, codes=codes, today=utcnow())
 
 
 def saved(said: str) -> Response:

@@ -18,7 +18,7 @@ from app.accounts.visits import UNSAFE, server_session
 from app.facilities import audit
 from app.tenancy.errors import FreeholdError
 
-LOOK_ONLY = "You are on a visit that only looks, so nothing was changed."
+LOOK_ONLY = "You are on a visit that only looks."
 
 SHOWN = frozenset(
     {
@@ -85,14 +85,16 @@ def init_app(app: Flask) -> None:
 def keep_to_visit() -> Response | None:
     """Let a visit look at what is shown to it and, where the owners allow it, change that; each change is noted."""
     visit, door = server_session(), request.endpoint
-    if not isinstance(visit, SupportVisit) or door in (None, "accounts.sign_out"):
+    if not isinstance(visit, SupportVisit) or door is None:
         return None
+    if door == "accounts.sign_out":
+        return support_desk.leave(visit)
     if request.method not in UNSAFE:
         return None if door in SHOWN else abort(404)
     if door not in CHANGED:
         abort(404)
     if not visit.may_change:
-        return kept(LOOK_ONLY)
+        return kept(LOOK_ONLY, "Nothing was changed")
     audit.note("support_visit_changed", actor=visit.email, subject=visit.email, where=request.path)
     return None
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, current_app, make_response, redirect, render_template, request, url_for
 from flask_login import current_user
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from app.accounts import cookies
 from app.accounts.freshness import fresh_required
-from app.accounts.models import SupportRule, SupportVisit
+from app.accounts.models import SupportRule, SupportVisit, User
 from app.accounts.notices import flash
 from app.accounts.policy import needs
 from app.accounts.previews import is_preview
@@ -45,7 +45,8 @@ def enter(token: str) -> Response:
         return make_response(render_template("accounts/visit.html", leave=leave))
     visit = SupportVisit.begin(leave)
     db.session.commit()
-    tenancy.ledger.record("support_visit_began", current_tenant().id, actor=leave.email, reason=leave.reason)
+    told = {"reason": leave.reason, "visit": leave.id}
+    tenancy.ledger.record("support_visit_began", current_tenant().id, actor=leave.email, **told)
     response = redirect("/desk/", 303)
     cookies.give(response, "freehold", str(visit), leave.expires_at - utcnow())
     return response
@@ -77,8 +78,25 @@ def end(visit_id: int) -> Response:
     """End a visit that goes on."""
     visit = db.session.get(SupportVisit, visit_id) or abort(404)
     if visit.is_open:
-        visit.end(by=current_user)
-        db.session.commit()
-        tenancy.ledger.record("support_visit_ended", current_tenant().id, actor=current_user.email, of=visit.email)
+        finish(visit, by=current_user)
     flash("success", "The visit is over.")
     return redirect(url_for(".visits"), 303)
+
+
+def leave(visit: SupportVisit) -> Response:
+    """End a visit for its operator, and lead them back to the console. A form may not do that by itself: that is another host."""
+    finish(visit)
+    config, slug = current_app.config["FREEHOLD"], current_tenant().slug
+    console = f"{config.address(config.platform_host)}/tenants/{slug}?visit=ended"
+    response = make_response(render_template("accounts/visit_over.html", console=console))
+    response.headers["Refresh"] = f"0; url={console}"
+    cookies.take_back(response)
+    return response
+
+
+def finish(visit: SupportVisit, by: User | None = None) -> None:
+    """End a visit, by default in its operator's name, and let the console know."""
+    visit.end(by=by)
+    db.session.commit()
+    told = {"of": visit.email, "visit": visit.mark}
+    tenancy.ledger.record("support_visit_ended", current_tenant().id, actor=visit.ended_by, **told)

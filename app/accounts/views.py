@@ -121,7 +121,7 @@ def set_up(token: str) -> Response:
     if link is None:
         return make_response(render_template("accounts/set_up_gone.html"), 404)
     email, is_new = link.user.email, link.user.password_hash is None
-    form = NewPasswordForm(name="" if link.user.name == email else link.user.name)
+    form = NewPasswordForm(email, name="" if link.user.name == email else link.user.name)
     if not form.is_submitted() or not form.validate():
         page = render_template("accounts/set_up.html", form=form, email=email, is_new=is_new)
         return make_response(page, 422 if form.errors else 200)
@@ -139,7 +139,7 @@ def invitation(token: str) -> Response:
     if found is None:
         return gone()
     email, inviter = found.email, found.inviter_name
-    form = NewPasswordForm(name=found.name)
+    form = NewPasswordForm(email, name=found.name)
     if not form.is_submitted() or not form.validate():
         page = render_template("accounts/invitation.html", form=form, email=email, inviter=inviter)
         return make_response(page, 422 if form.errors else 200)

@@ -108,6 +108,7 @@ def show() -> Response:
 
 @blueprint.post("/moments/<int:seq>/preview")
 @needs("backups.restore")
+@fresh_required
 def look_at(seq: int) -> Response:
     """Ask for a preview of a moment."""
     return ask("preview", moment(seq).seq)
@@ -152,6 +153,7 @@ def order() -> Response:
 
 @blueprint.get("/preview/open")
 @needs("backups.restore")
+@fresh_required
 def open_preview() -> Response:
     """Lead into the preview by a link that holds for five minutes and works once; nothing is written until it is used."""
     return redirect(LookLink.for_owner(the_preview(), me()), 303)

@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-
-from coloraide import Color
+from typing import TYPE_CHECKING, Any
 
 from app.tenancy.errors import Refused
+
+if TYPE_CHECKING:
+    from coloraide import Color
 
 EDITION = 1  # of the derivation; raise it to have browsers fetch the colours anew
 TEXT, RING = 4.5, 3.0
@@ -64,7 +66,13 @@ def parsed(text: str) -> str:
 
 def contrast(one: str, other: str) -> float:
     """Return the contrast of two colours, from 1 (none) to 21."""
-    return Color(one).contrast(Color(other), method="wcag21")
+    return _colour(one).contrast(_colour(other), method="wcag21")
+
+
+def _colour(*given: Any) -> Color:
+    from coloraide import Color  # here: loading it takes a while, and few processes need colours
+
+    return Color(*given)
 
 
 def _light(brand: Color, accent: Color) -> dict[str, str]:
@@ -101,10 +109,10 @@ def _dark(brand: Color, accent: Color) -> dict[str, str]:
         "on-brand": _moved(on_brand, [button], TEXT),
         "band": band,
         "on-band": _moved(_shade(0.95, min(chroma, 0.02), hue), [band], TEXT),
-        "link": _moved(Color(button), grounds, TEXT),
+        "link": _moved(button, grounds, TEXT),
         "tint": tint,
         "on-tint": _moved(_shade(0.9, min(chroma, 0.05), hue), [tint], TEXT),
-        "focus": _moved(Color(button), grounds, RING),
+        "focus": _moved(button, grounds, RING),
         "accent": _shade(max(accent["lightness"], 0.72), min(accent["chroma"], 0.14), accent["hue"]),
     }
 
@@ -148,7 +156,7 @@ def _moved(colour: Color | str, grounds: Iterable[str], wanted: float, away: str
 
 
 def _oklch(colour: Color | str) -> Color:
-    return Color(colour).convert("oklch")
+    return _colour(colour).convert("oklch")
 
 
 def _is_light(colour: str) -> bool:
@@ -162,7 +170,7 @@ def _lighter(colour: str, by: float) -> str:
 
 
 def _shade(lightness: float, chroma: float, hue: float) -> str:
-    return _hex(Color("oklch", [lightness, chroma, hue]))
+    return _hex(_colour("oklch", [lightness, chroma, hue]))
 
 
 def _hex(colour: Color) -> str:

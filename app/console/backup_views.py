@@ -87,6 +87,7 @@ def backup_order(slug: str) -> Response:
 
 
 @blueprint.get("/tenants/<slug>/backups/preview/open")
+@fresh_required
 def open_preview(slug: str) -> Response:
     """Lead into a preview by a link that holds for five minutes and works once."""
     return redirect(LookLink.for_operator(the_preview(found(slug)), current_user.email), 303)

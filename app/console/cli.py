@@ -10,10 +10,11 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy import select
 
-from app.accounts.passwords import LONGEST, SHORTEST, hash_password
+from app.accounts.passwords import hash_password, require_good
 from app.console import operators
 from app.console.factors import FACTORS
 from app.console.policy import ROLES
+from app.facilities import settings
 from app.tenancy import db, platform_context, tenancy
 from app.tenancy.errors import Refused
 from app.tenancy.registry import Operator
@@ -32,7 +33,7 @@ def cli() -> None:
 @with_appcontext
 def create(email: str, name: str, role: str, password_stdin: bool) -> None:
     """Add an operator, and print the password that was made."""
-    password = chosen_password(password_stdin)
+    password = chosen_password(password_stdin, email, name)
     hashed = hash_password(password)
     with platform_context():
         operators.create(email, hashed, name, role)
@@ -70,13 +71,14 @@ def list_operators(as_json: bool) -> None:
 @with_appcontext
 def reset(email: str, password_stdin: bool) -> None:
     """Give an operator a new password, take their second factor, and sign them out everywhere."""
-    password = chosen_password(password_stdin)
+    password = chosen_password(password_stdin, email)
     hashed = hash_password(password)
     with platform_context():
         operator = known(email)
         operators.set_password(operator, hashed)
         FACTORS.clear(operator)
         db.session.commit()
+    tenancy.ledger.record("operator_reset", subject=email)
     tell(
         f"{email} has a new password, sets up a second factor anew, and is signed out everywhere.",
         password,
@@ -120,13 +122,12 @@ def known(email: str) -> Operator:
     return operator
 
 
-def chosen_password(from_stdin: bool) -> str:
-    """Read the password from standard input, or make one of 20 characters."""
+def chosen_password(from_stdin: bool, *about: str) -> str:
+    """Read the password of somebody from standard input, or make one of 20 characters; raises `Refused` for one with a flaw."""
     if not from_stdin:
         return secrets.token_urlsafe(15)
     password = sys.stdin.readline().rstrip("\r\n")
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise click.UsageError(f"The password must have {SHORTEST} to {LONGEST} characters.")
+    require_good(password, *about, settings.text("platform_name"))
     return password
 
 

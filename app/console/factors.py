@@ -65,6 +65,7 @@ class ConsoleDoor(Door):
         lifetime = timedelta(hours=settings.number("session_hours"))
         token = operators.sign_in(person, lifetime)
         db.session.commit()
+        note("signed_in", person)
         response = redirect(target or "/", 303)
         cookies.give(response, "freehold", str(token), lifetime)
         throttle.remember(response, person.email)

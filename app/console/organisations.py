@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import partial
 
 import structlog
@@ -11,9 +12,9 @@ from werkzeug.wrappers import Response
 
 from app.accounts import cookies, throttle
 from app.accounts.forms import HelpForm
-from app.accounts.identities import tenants_of
+from app.accounts.organisations import sealed
 from app.accounts.views import too_many
-from app.tenancy import db, tenant_context
+from app.tenancy import db, tenancy, tenant_context
 from app.tenancy.errors import FreeholdError
 from app.tenancy.jobs import later
 
@@ -31,7 +32,7 @@ def keep_out_of_caches(response: Response) -> Response:
 
 @blueprint.route("/organisations", methods=["GET", "POST"])
 def ask() -> Response:
-    """Promise a letter. Whether the address is anybody's is only looked up once the answer has left."""
+    """Promise a letter. Whether one leaves, only its job decides, so that every address costs the same here."""
     form = HelpForm()
     if not form.is_submitted() or not form.validate():
         return make_response(render_template("console/organisations.html", form=form), 422 if form.errors else 200)
@@ -41,7 +42,7 @@ def ask() -> Response:
         return too_many(form, refusal, "console/organisations.html")
     response = redirect("/organisations/sent", 303)
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    response.call_on_close(partial(have_letter_sent, app, form.email.data.strip().casefold()))
+    response.call_on_close(partial(have_letter_sent, app, form.email.data))
     return response
 
 
@@ -52,12 +53,13 @@ def sent() -> Response:
 
 
 def have_letter_sent(app: Flask, email: str) -> None:
-    """Leave the letter to the first of the organisations that know this address; nobody waits for it."""
+    """Leave the look-up and the letter to the jobs of any organisation: which one says nothing about the address."""
     try:
         with app.app_context():
-            for tenant in tenants_of(email)[:1]:
+            tenant = tenancy.registry.by_id(secrets.choice([*tenancy.registry.serving()] or [""]))
+            if tenant:
                 with tenant_context(tenant):
-                    later("accounts.send_organisations", email=email)
+                    later("accounts.send_organisations", address=sealed(email.strip().casefold()))
                     db.session.commit()
     except (FreeholdError, SQLAlchemyError) as error:
         log.warning("organisations_not_told", error=str(error))

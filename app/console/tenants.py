@@ -13,12 +13,15 @@ from flask import current_app
 from sqlalchemy import ColumnElement, Select, and_, case, func, not_, or_, select
 from sqlalchemy.orm import selectinload
 
+from app.accounts.models.support_visit import LINK_LIFETIME
 from app.facilities import audit
+from app.ops import meetings
 from app.tenancy import db, due, tenancy, tenant_context, utcnow
 from app.tenancy.ledger import AuditRow, MigrationRun, TenantDue
-from app.tenancy.registry import STATES, Domain, Tenant
+from app.tenancy.registry import STATES, Domain, Leave, Tenant
 
 MOST_PROBLEMS = 25
+LONGEST_VISIT = timedelta(hours=4)
 SETTLING = timedelta(minutes=10)  # that a tenant may take to be made
 
 
@@ -84,6 +87,14 @@ def problems() -> list[Problem]:
     )
 
 
+def met() -> list[Problem]:
+    """Return where what belongs to one tenant was tried at another, again and again."""
+    counts = meetings.alarming()
+    named = select(Tenant).where(not_(Tenant.hidden), Tenant.id.in_(counts)).options(selectinload(Tenant.domains))
+    tenants = sorted(db.session.scalars(named), key=lambda tenant: -counts[tenant.id]) if counts else []
+    return [Problem(tenant, meetings.told(counts[tenant.id]), meetings.ADVICE) for tenant in tenants]
+
+
 def explained(tenant: Tenant, parked: dict[str, str], audits: dict[str, str]) -> Problem:
     """Say what is wrong with a tenant, and what to do about it."""
     if tenant.id in audits:
@@ -122,6 +133,21 @@ def history(tenant: Tenant) -> Sequence[AuditRow]:
     """Return what happened to a tenant lately, newest first."""
     rows = select(AuditRow).where(AuditRow.tenant_id == tenant.id)
     return db.session.scalars(rows.order_by(AuditRow.at.desc()).limit(10)).all()
+
+
+def visits(tenant: Tenant) -> list[tuple[Leave, bool]]:
+    """Return the visits that may go on, newest first, each with whether its operator is there: what ended is none any more."""
+    told: dict[str, set[str]] = {"support_visit_began": set(), "support_visit_ended": set()}
+    rows = select(AuditRow.kind, AuditRow.detail["visit"].as_string()).where(AuditRow.tenant_id == tenant.id)
+    for kind, mark in db.session.execute(rows.where(AuditRow.at > utcnow() - LONGEST_VISIT, AuditRow.kind.in_(told))):
+        told[kind].add(mark)
+    began, ended = told.values()
+    unused_since = utcnow() - LINK_LIFETIME
+    return [
+        (leave, leave.id in began)
+        for leave in tenancy.registry.leaves(tenant.id)
+        if leave.id not in ended and (leave.id in began or leave.created_at > unused_since)
+    ]
 
 
 def waits(tenant: Tenant) -> TenantDue | None:

@@ -15,7 +15,7 @@ from app.accounts import ask_to_sign_in, cookies, create_owner, flash, fresh_req
 from app.accounts.forms import Form, SignInForm
 from app.accounts.views import UNKNOWN, too_many
 from app.accounts.visits import server_session
-from app.console import backups, caps, factors, operators, tenants
+from app.console import backups, caps, factors, operators, tenants, trail
 from app.console.forms import CapForm, SettingsForm, SuspensionForm, TenantForm, TierForm, VisitForm
 from app.facilities import settings
 from app.facilities.pagination import paginate
@@ -64,6 +64,7 @@ def signing_in() -> Response:
     except throttle.REFUSALS as refusal:
         return too_many(form, refusal)
     if operator is None:
+        trail.note_failure(form.email.data)
         form.form_errors.append(UNKNOWN)
         return page("accounts/sign_in.html", 422, form=form)
     throttle.forgive(cookies.PLATFORM, form.email.data)
@@ -75,6 +76,7 @@ def sign_out() -> Response:
     """End this browser's session."""
     server_session().end()
     db.session.commit()
+    factors.note("signed_out", current_user)
     response = redirect("/sign-in", 303)
     cookies.take_back(response)
     return response
@@ -85,7 +87,7 @@ def overview() -> Response:
     """What needs a look, then how many there are and who came last."""
     return page(
         "console/overview.html",
-        problems=[*tenants.problems(), *backups.problems()][: tenants.MOST_PROBLEMS],
+        problems=[*tenants.met(), *tenants.problems(), *backups.problems()][: tenants.MOST_PROBLEMS],
         counts=tenants.counts(),
         newest=tenants.newest(5),
     )
@@ -125,6 +127,8 @@ def new_tenant() -> Response:
 @blueprint.get("/tenants/<slug>")
 def tenant(slug: str) -> Response:
     """One organisation."""
+    if request.args.get("visit") == "ended":
+        flash("success", "The visit has ended.")
     return tenant_page(found(slug), SuspensionForm(formdata=None))
 
 
@@ -172,7 +176,7 @@ def retry(slug: str) -> Response:
 @blueprint.get("/activity/")
 def activity() -> Response:
     """Show what is going on: work that waits, work that failed, open pages."""
-    return page("console/activity.html", now=ops.current_activity(), trouble=ops.trouble())
+    return page("console/activity.html", now=ops.current_activity(), trouble=ops.trouble(), trail=trail)
 
 
 @blueprint.route("/settings/", methods=["GET", "POST"])
@@ -220,7 +224,7 @@ def tenant_page(
         uses=caps.lines(row),
         cap_form=cap_form or CapForm(formdata=None),
         visit_form=visit_form or VisitForm(formdata=None),
-        leaves=tenancy.registry.leaves(row.id),
+        visits=tenants.visits(row),
         address=address(main_host(row)),
         **backups.panel(row),
     )

@@ -86,10 +86,14 @@ class Rates:
     """The counts of one application: those that all processes share, and this process's own for when they cannot be reached."""
 
     def __init__(self, url: str) -> None:
-        options: Any = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": Retry(NoBackoff(), 0)}
-        self._shared = FixedWindowRateLimiter(RedisStorage(url, key_prefix="rates", **options))
+        self._url = url
         self._guard = Lock()
         self._closed_until = 0.0
+
+    @cached_property
+    def _shared(self) -> FixedWindowRateLimiter:
+        options: Any = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "retry": Retry(NoBackoff(), 0)}
+        return FixedWindowRateLimiter(RedisStorage(self._url, key_prefix="rates", **options))
 
     @cached_property
     def _own(self) -> FixedWindowRateLimiter:

@@ -22,7 +22,7 @@ from app.backups.keeper import CENTRAL
 from app.backups.models import RUNNING, Order, Proof
 from app.config import Config
 from app.facilities import audit, mail
-from app.ops import activity, health
+from app.ops import activity, health, meetings
 from app.tenancy import ResolvedTenant, db, tenancy, utcnow
 from app.tenancy.errors import DatabaseUnreadable
 from app.tenancy.ledger import AuditRow, MigrationRun, TenantBackup, TenantDue
@@ -139,7 +139,15 @@ def _domains() -> Found:
     primaries = select(func.count()).where(Domain.tenant_id == Tenant.id, Domain.is_primary).scalar_subquery()
     for slug, count in db.session.execute(select(Tenant.slug, primaries).where(*living, primaries != 1)):
         what = "It has no primary domain, so letters carry no address that answers" if count == 0 else "It has two"
-        yield Finding(ERROR, "domain", f"{what}. Choose one: `freehold domains primary HOST`.", slug)
+        advice = (
+            "`freehold domains list` shows them. Nothing of ours leaves it so: bring the registry back from a copy."
+        )
+        yield Finding(ERROR, "domain", f"{what}. {advice}", slug)
+
+
+def _meetings() -> Found:
+    for tenant_id, count in meetings.alarming().items():
+        yield Finding(WARNING, "foreign", f"{meetings.told(count)} {meetings.ADVICE}", _slug(tenant_id))
 
 
 def _leftovers() -> Found:
@@ -240,7 +248,7 @@ def _restores(tenant: ResolvedTenant) -> Found:
             yield Finding(WARNING, "leftover", f"{path} was left by a restore that was killed. Remove it.")
 
 
-HOUSE = (_processes, _files, _clock, _mail, _recovery_kit, _copying, _domains, _leftovers)
+HOUSE = (_processes, _files, _clock, _mail, _recovery_kit, _copying, _domains, _meetings, _leftovers)
 ISOLATION = (_file, _private, _keys)
 TENANTS = (*ISOLATION, _state, _schema, _copies, _jobs, _restores)
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from string import Template
 
-from app.config import CHECKOUT, Config
+from app.config import BY_HTTPS, CHECKOUT, Config
 from app.serve import live, web
 from app.serve.folders import CannotServe
 
@@ -57,6 +57,7 @@ $sites {
 	header {
 		-Server
 		-Via
+		$by_https
 		defer
 	}
 
@@ -152,6 +153,7 @@ def configuration(config: Config, *, buffer: str | None = BUFFER) -> str:
         checkout=CHECKOUT,
         web=web.socket_path(config),
         live=live.socket_path(config),
+        by_https='{} "{}"'.format(*BY_HTTPS) if config.secure else "",
         buffer=BUFFER,
         buffer_bytes=BUFFER_BYTES,
         buffers="\n".join(buffers),

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, Engine, Index, insert
@@ -14,10 +14,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.tenancy.binding import LedgerModel
 from app.tenancy.context import current_scope
-from app.tenancy.database import Connection, Timestamp, utcnow
+from app.tenancy.database import EPOCH, Connection, Timestamp, utcnow
 
 MEETING_SECONDS = 60
 MEETINGS_KNOWN = 1024
+SELDOM_AT_MOST = 20  # rows a minute of a kind that strangers can bring about
 
 
 class AuditRow(LedgerModel):
@@ -129,6 +130,16 @@ class Ledger:
             while len(self._met) > MEETINGS_KNOWN:
                 self._met.popitem(last=False)
         self.record(kind, tenant_id, other=other, **detail)
+        return True
+
+    def record_seldom(self, kind: str, mark: str, **facts: Any) -> bool:
+        """Append a row of what strangers bring about: once a minute for a `mark`, twenty times in all; returns whether."""
+        since = (utcnow() - timedelta(seconds=MEETING_SECONDS) - EPOCH) // timedelta(microseconds=1)
+        alike = "count(*) FILTER (WHERE json_extract(detail, '$.mark') = ?)"
+        known = self.look(f"SELECT count(*), {alike} FROM audit WHERE kind = ? AND at > ?", mark, kind, since)  # noqa: S608
+        if known[0] >= SELDOM_AT_MOST or known[1]:
+            return False
+        self.record(kind, mark=mark, **facts)
         return True
 
     def record(

@@ -96,7 +96,7 @@ def test_rows_are_found_by_kind_person_and_day(alpha, at, owner):
         ("day=yesterday&kind=nonsense", True, True),
     ):
         text = owner.get(f"{PAGE}?{query}").text
-        assert ("signed in from" in text, "invited new@x.test as member" in text) == (
+        assert ("signed in from" in text, "invited new@x.test as Member" in text) == (
             shows_sign_in,
             shows_invitation,
         ), query

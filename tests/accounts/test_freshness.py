@@ -156,13 +156,19 @@ def test_operators_are_asked_too(operator, request):
 
 AT_THE_DESK = (
     "/desk/people/invitations/",
+    "/desk/people/invitations/1/letter",
+    "/desk/people/invitations/1/withdrawal",
     "/desk/people/2/role",
+    "/desk/people/2/deactivation",
+    "/desk/people/2/reactivation",
     "/desk/people/2/removal",
     "/desk/people/roles/new",
     "/desk/people/roles/1",
     "/desk/people/roles/1/removal",
     "/desk/settings/audit/rows.csv",
+    "/desk/settings/backups/moments/1/preview",
     "/desk/settings/backups/moments/1/replacement",
+    "/desk/settings/backups/preview/open",
     "/desk/settings/security/",
     "/desk/settings/visits",
     "/desk/settings/joining",
@@ -180,6 +186,7 @@ AT_THE_CONSOLE = (
     "/tenants/alpha/visits",
     "/tenants/alpha/backups/moments/1/preview",
     "/tenants/alpha/backups/moments/1/replacement",
+    "/tenants/alpha/backups/preview/open",
     "/settings/",
     "/operators/",
     "/operators/1/role",
@@ -189,7 +196,7 @@ AT_THE_CONSOLE = (
 
 def asks(browser, path):
     """Tell whether an act is asked to be proved for: a form with a page, a page that is to be read with a way to one."""
-    if path.endswith(".csv"):
+    if path.endswith((".csv", "/open")):
         return "/sign-in/again?next=" in (browser.get(path).location or "")
     token = filled_in(browser.get("/sign-in/again").text)["csrf_token"]
     answer = browser.post(path, data={"csrf_token": token, "typed": "kept"})

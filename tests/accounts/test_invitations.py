@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from app.accounts import Invitation, User, end_sessions
+from app.accounts import Invitation, Role, User, end_sessions
 from app.console import caps
 from app.facilities import mail
 from app.tenancy import db, platform_context, tenant_context, utcnow
@@ -178,3 +178,48 @@ def test_an_invitation_that_a_copy_brings_back_has_expired(tenancy, alpha, signe
         end_sessions(file)
     assert client_for(alpha).get(link).status_code == 404
     assert "Expired" in signed_in(alpha).get("/desk/people/").text
+
+
+# An invitation is worth what its sender may do.
+
+
+@pytest.mark.parametrize("fall", ["role", "deactivation", "removal"])
+def test_an_invitation_is_withdrawn_when_its_sender_could_not_send_it_any_more(
+    app, at, alpha, signed_in, client_for, fall
+):
+    owner, number = signed_in(alpha), join(at, alpha, role="admin")
+    mine, theirs = invite(owner, "ed@example.test"), invite(browser_of(app, alpha, "mia@example.test"), role="admin")
+    post(owner, f"/desk/people/{number}/{fall}", role="editor", email="mia@example.test")
+    assert accept(client_for(alpha), theirs).status_code == 404
+    assert acts(at, alpha)[-1] == "invitation_withdrawn"
+    assert accept(client_for(alpha), mine).status_code == 303
+
+
+def test_an_invitation_that_was_sent_again_is_worth_what_its_last_sender_may_do(app, at, alpha, signed_in, client_for):
+    owner, number = signed_in(alpha), join(at, alpha, role="admin")
+    invite(owner)
+    page = post(browser_of(app, alpha, "mia@example.test"), "/desk/people/invitations/1/letter")
+    post(owner, f"/desk/people/{number}/deactivation")
+    assert accept(client_for(alpha), link_in(page.text, "invitation")).status_code == 404
+
+
+def test_who_leaves_takes_their_invitations_along(at, alpha):
+    join(at, alpha, role="admin")
+    at(alpha, lambda: Invitation.send("new@example.test", "admin", by=User.by_email("mia@example.test")))
+    at(alpha, lambda: (mia := User.by_email("mia@example.test")).remove(by=mia))
+    assert at(alpha, lambda: Invitation.by_email("new@example.test")) is None
+
+
+@pytest.mark.parametrize("changed", [["content.edit"], ["people.manage"]])
+def test_an_invitation_is_withdrawn_when_a_made_role_changes_so_that_its_sender_could_not_send_it(at, alpha, changed):
+    """Either the sender's role has lost inviting, or it no longer covers what the invitation gives."""
+
+    def owner():
+        return db.session.get(User, 1)
+
+    role = at(alpha, lambda: Role.make("Greeters", ["people.manage", "content.edit"], by=owner()).key)
+    given = at(alpha, lambda: Role.make("Writers", ["content.edit"], by=owner()).key)
+    join(at, alpha, role=role)
+    at(alpha, lambda: Invitation.send("new@example.test", given, by=User.by_email("mia@example.test")))
+    at(alpha, lambda: Role.of(role).change("Greeters", changed, by=owner()))
+    assert at(alpha, lambda: Invitation.by_email("new@example.test")) is None

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from app.accounts import User, joining
-from app.accounts.models import Invitation
+from app.accounts.models import Invitation, SignInRules
 from app.tenancy import db
 from tests.accounts.people import acts, browser_of, is_in, join, letters, post
 from tests.conftest import PASSWORD
@@ -97,6 +97,22 @@ def test_a_link_works_once(at, approved, alpha, client_for):
     assert come_in(client_for(alpha), path).status_code == 404
 
 
+def test_who_was_removed_does_not_come_back_by_a_link_of_before_used_or_not(
+    at, approved, alpha, client_for, monkeypatch
+):
+    used, now = link_for(at, alpha, "nia@club.example"), joining.time.time()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(joining.time, "time", lambda: now - 1)
+        spare = link_for(at, alpha, "nia@club.example")
+    assert used != spare
+    assert come_in(client_for(alpha), used).status_code == 303
+    number = at(alpha, lambda: User.by_email("nia@club.example").id)
+    assert post(approved, f"/desk/people/{number}/removal", email="nia@club.example").status_code == 303
+    assert person(at, alpha, "nia@club.example") is None
+    assert come_in(client_for(alpha), used).status_code == 404
+    assert come_in(client_for(alpha), spare).status_code == 404
+
+
 def test_a_link_is_dead_after_a_day_when_changed_or_at_another_house(
     at, approved, alpha, beta, client_for, signed_in, monkeypatch
 ):
@@ -169,3 +185,18 @@ def test_members_do_not_decide_who_joins(app, at, approved, alpha):
 
 def test_asking_again_and_again_has_to_wait(approved, alpha, client_for):
     assert [ask(client_for(alpha), "nia@club.example").status_code for _ in range(4)] == [303, 303, 303, 429]
+
+
+@pytest.mark.parametrize("email", ["nia@club.example", "ed@club.example"])
+def test_who_joins_sets_up_the_second_factor_that_is_asked_of_everybody_before_anything_else(
+    at, approved, alpha, client_for, email
+):
+    def decide():
+        Invitation.send("ed@club.example", "editor", by=db.session.scalars(select(User)).first())
+        SignInRules.decide("everybody", False)
+
+    at(alpha, decide)
+    browser = client_for(alpha)
+    assert come_in(browser, link_for(at, alpha, email)).location == "/sign-in/app"
+    assert person(at, alpha, email)
+    assert not is_in(browser)

@@ -46,7 +46,7 @@ def test_a_new_password_ends_all_other_sessions_and_renews_this_one(config, at, 
     [
         ("not it at all", NEW, "That is not your password"),
         (PASSWORD, "short", "12 characters"),
-        (PASSWORD, "a" * 20, "different letters"),
+        (PASSWORD, "a" * 20, "four unrelated words"),
         ("", NEW, "the password you have now"),
     ],
 )

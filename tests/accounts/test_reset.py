@@ -36,6 +36,9 @@ def test_a_forgotten_password_is_replaced_by_a_link_that_works_once(app, at, alp
     assert not is_in(elsewhere)
     assert client_for(alpha).get(link).status_code == 404
     sign_in(client_for(alpha), "owner@alpha.test", NEW)
+    work(alpha)
+    (warning,) = [each for each in letters(app) if "password at Alpha Allotments was changed" in each["Subject"]]
+    assert NEW not in warning.as_string()
     assert "password_help_sent" in acts(at, alpha)
 
 

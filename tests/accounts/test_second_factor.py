@@ -136,7 +136,12 @@ def test_a_recovery_code_counts_once_however_it_is_written(app, at, alpha, has_a
     assert "recovery codes" in page
     assert give_code(browser, has_app[3].lower().replace("-", " ")).status_code == 303
     assert "recovery_code_used" in acts(at, alpha)
-    assert give_code(half_way(app, alpha), has_app[3]).status_code == 422
+    page = browser.get("/desk/").text
+    assert "You have 9 recovery codes left." in page
+    assert 'href="/desk/profile/security/"' in page
+    spent = give_code(half_way(app, alpha), has_app[3], "/sign-in/second?recovery=1")
+    assert spent.status_code == 422
+    assert "Check the letters; each code works once." in spent.text
     assert count(at, alpha, RecoveryCode) == 9
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -188,6 +189,28 @@ def test_a_letter_tells_of_a_factor_that_came_or_went(app, alpha, signed_in, wor
     runner("users", "reset-2fa", "alpha", OWNER)
     work(alpha)
     assert [letter["Subject"] for letter in letters(app)].count(letters(app)[-1]["Subject"]) == 3
+
+
+def test_a_letter_tells_of_recovery_codes_made_anew_and_names_none(app, alpha, signed_in, work):
+    owner = signed_in(alpha)
+    set_up_app(owner)
+    shown = post(owner, f"{HERE}codes").text
+    work(alpha)
+    (letter,) = [each for each in letters(app) if "recovery codes at Alpha" in each["Subject"]]
+    codes = re.findall(r"(?:[A-Z2-7]{4}-)+[A-Z2-7]+", shown)
+    assert codes
+    assert not any(code in letter.as_string() for code in codes)
+
+
+def test_the_cookie_of_a_session_opens_nothing_that_was_begun_in_it(app, alpha, signed_in, client_for):
+    """Its secret, sent as an attempt's cookie, would set up an app for its person, and let in whoever did so."""
+    owner, thief = signed_in(alpha), client_for(alpha)
+    secret = owner.get_cookie("freehold", domain=alpha.primary_host).value.split(".")[1]
+    assert post(owner, "/sign-in/passkey").status_code == 200
+    post(owner, "/sign-out")
+    thief.set_cookie("freehold-attempt", secret, domain=alpha.primary_host)
+    for path in ("/sign-in/app", "/sign-in/second"):
+        assert thief.get(path).location == "/sign-in"
 
 
 def test_what_was_begun_with_a_passkey_is_no_way_round_the_proof(app, at, alpha, has_app):

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
+import time_machine
 from sqlalchemy import select, update
 
 from app import create_app
@@ -17,7 +18,7 @@ from app.facilities.audit import Audit
 from app.tenancy import current_tenant, db, platform_context, tenant_context, utcnow
 from app.tenancy.ledger import AuditRow
 from app.tenancy.registry import Operator, OperatorSession, VisitLeave
-from tests.accounts.people import browser_of, join, post
+from tests.accounts.people import browser_of, invite, join, post
 from tests.conftest import _client
 from tests.console.operating import asked, operator_of, send, visitor
 from tests.printed import filled_in, printed_token
@@ -113,10 +114,27 @@ def test_an_operator_comes_in_looks_around_and_leaves(app, at, alpha):
     assert "You are visiting" in page
     assert "You only look" in page
     assert "The menu is gone" in page
-    assert browser.post("/sign-out", data={"csrf_token": token_of(browser)}).status_code == 303
+    over = browser.post("/sign-out", data={"csrf_token": token_of(browser)})
+    assert "The visit has ended" in over.text
+    assert over.headers["Refresh"].endswith("/tenants/alpha?visit=ended")
     assert not is_inside(browser)
     visit = visit_row(at, alpha)
     assert visit.ended_by == "support@operators.test"
+
+
+def test_the_console_knows_who_is_there_and_who_has_left(app, alpha):
+    operator = operator_of(app, "support")
+    asked(operator)
+    assert "Link not used yet" in operator.get("/tenants/alpha").text
+    with time_machine.travel(utcnow() + timedelta(minutes=6)):
+        assert "Link not used yet" not in operator.get("/tenants/alpha").text
+    browser = visitor(app, alpha, operator)
+    assert "There now" in operator.get("/tenants/alpha").text
+    browser.post("/sign-out", data={"csrf_token": token_of(browser)})
+    page = operator.get("/tenants/alpha?visit=ended").text
+    assert "There now" not in page
+    assert "Support visit ended" in page
+    assert "The visit has ended." in page
 
 
 def test_the_line_stands_on_every_page_and_on_nobody_elses(app, alpha, client_for, signed_in):
@@ -141,6 +159,22 @@ def test_owners_read_who_was_there_and_why(app, alpha, signed_in):
     assert "The menu is gone" in page
     assert "support@operators.test" in page
     assert "Here now" in page
+
+
+def test_a_visit_reads_no_address_in_the_audit_and_finds_nobody_by_one(app, at, alpha, signed_in):
+    owner = signed_in(alpha)
+    join(at, alpha)
+    browser_of(app, alpha, "mia@example.test").get("/desk/")
+    invite(owner, "new@example.test")
+    browser, page = visitor(app, alpha), "/desk/settings/audit/"
+    told = browser.get(page).text.partition("<main")[2]
+    assert "Mia Member signed in" in told
+    assert "invited somebody as" in told
+    assert [mark for mark in ("example.test", "alpha.test", "operators.test") if mark in told] == []
+    assert "Mia Member signed in" in browser.get(f"{page}?who=Mia+Mem").text
+    for who in ("mia@", "example.test", "new@example.test"):
+        assert "No row fits" in browser.get(f"{page}?who={who}").text
+    assert "new@example.test" in owner.get(f"{page}?who=new@example.test").text
 
 
 def test_both_sides_audit_a_visit(app, at, alpha, signed_in):
@@ -218,9 +252,12 @@ def test_a_visit_that_looks_changes_nothing_by_any_route(app, tenancy, canaries,
 
 def test_what_was_typed_is_handed_back_when_a_visit_only_looks(app, alpha):
     browser = visitor(app, alpha)
-    answer = browser.post("/desk/content/entries/new", data={"csrf_token": token_of(browser), "title": "A long text"})
+    given = {"csrf_token": token_of(browser), "title": "A long text", "source_format": "markdown"}
+    answer = browser.post("/desk/content/entries/new", data=given)
     assert answer.status_code == 403
+    assert "<h1>Nothing was changed</h1>" in answer.text
     assert "A long text" in answer.text
+    assert "Source format" not in answer.text
 
 
 def test_a_visit_that_may_change_reaches_the_changes_in_the_table_alone(app, canaries, alpha, signed_in):  # noqa: F811

@@ -81,7 +81,7 @@ def test_a_page_that_is_just_full_is_the_last(program, crowd):
 
 
 def test_a_limit_that_is_none_is_refused(program):
-    for limit in ("0", "201", "-1", "ten", "1e2", "²", "", "9" * 999):
+    for limit in ("0", "201", "0000000010000", "-1", "ten", "1e2", "²", "", "9" * 999):
         answer = program(f"{MEMBERS}?limit={limit}")
         assert (answer.status_code, code(answer)) == (422, "query_refused"), limit
 

@@ -61,6 +61,7 @@ def village(app: Freehold, config: Config, tmp_path: Path) -> Config:
     return config
 
 
+@pytest.mark.prove
 def test_twenty_open_pages_of_two_houses_hear_everything_once(village: Config, tmp_path: Path):
     plan = Plan(village, houses=2, streams=20, rate=10, seconds=2)
     found = live.measure(plan, tmp_path)

@@ -22,6 +22,7 @@ from playwright.sync_api import Error as PageLeft
 
 from app.pages import CONTENT_SECURITY_POLICY, STATIC
 from tests.browser.test_journey import (  # noqa: F401 (some are fixtures)
+    AT_REST,
     CHROMIUM,
     Village,
     axe,
@@ -742,6 +743,7 @@ def test_the_banner_is_accessible_and_fits(person: Any, room: Room):  # noqa: F8
     for width, scheme in itertools.product((360, 1280), ("light", "dark")):
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=scheme)
+        page.evaluate(AT_REST)
         assert axe(page) == [], f"{width} px, {scheme}"
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
         box = page.locator("[data-live-banner]").bounding_box()

@@ -73,7 +73,7 @@ def test_an_app_is_set_up_without_scripts_and_a_recovery_code_lets_in(village: V
     assert elsewhere.locator("h1").inner_text() == "One more proof"
     elsewhere.get_by_role("link", name="Use a recovery code").click()
     elsewhere.get_by_label("Code").fill(kept.codes[0])
-    elsewhere.get_by_role("button", name="Come in").click()
+    elsewhere.get_by_role("button", name="Sign in").click()
     elsewhere.wait_for_url(re.compile("/desk/$"))
 
 

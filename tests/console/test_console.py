@@ -7,6 +7,7 @@ import json
 import pytest
 from sqlalchemy import insert, select
 
+from app.ops import meetings
 from app.tenancy import db, platform_context, utcnow
 from app.tenancy.ledger import AuditRow, MigrationRun
 from app.tenancy.registry import Domain, Tenant
@@ -201,6 +202,22 @@ def test_what_needs_a_look_comes_first_on_the_overview(app, alpha, beta, operato
     assert "disk full" in page
     assert "freehold migrate --tenant alpha" in page
     assert "Beta Brass Band" not in page.split("Newest")[0]
+
+
+def test_what_belongs_to_one_tried_at_another_again_and_again_needs_a_look(app, alpha, beta, operator):
+    def tried(rows):
+        met = {"kind": "foreign_cookie", "tenant_id": alpha.id, "other_tenant_id": beta.id, "actor": "", "detail": {}}
+        with app.app_context(), platform_context():
+            db.session.execute(insert(AuditRow).values(at=utcnow()), [met] * rows)
+            db.session.commit()
+
+    tried(meetings.MANY - 1)
+    assert "tried at another" not in operator.get("/").text
+    tried(1)
+    page = operator.get("/").text.split("Newest")[0]
+    assert page.count(f"tried at another {meetings.MANY} times within an hour") == 2
+    assert alpha.name in page
+    assert beta.name in page
 
 
 def test_what_an_operator_does_is_audited(app, alpha, operator):

@@ -16,7 +16,7 @@ from sqlalchemy import insert, update
 
 from app.backups.models import RUNNING, Order, Proof
 from app.facilities import audit
-from app.ops import health
+from app.ops import health, meetings
 from app.serve.folders import make_folders
 from app.tenancy import utcnow
 from app.tenancy.ledger import AuditRow, MigrationRun, TenantBackup, TenantDue
@@ -244,7 +244,29 @@ def test_a_tenant_whose_primary_domain_is_not_one(only, central, alpha, is_prima
         central("registry", insert(Domain).values(host="two.example", tenant_id=alpha.id, is_primary=True))
     else:
         central("registry", update(Domain).where(Domain.tenant_id == alpha.id).values(is_primary=False))
-    assert "freehold domains primary" in only("error", "domain", "alpha")
+    assert "freehold domains list" in only("error", "domain", "alpha")
+
+
+@pytest.mark.parametrize("kind", meetings.KINDS)
+def test_what_belongs_to_one_tenant_tried_at_another_again_and_again(findings, central, alpha, beta, kind):
+    def tried(rows, at):
+        met = {"kind": kind, "tenant_id": alpha.id, "other_tenant_id": beta.id, "actor": "", "detail": {}, "at": at}
+        central("ledger", insert(AuditRow).values([met] * rows))
+
+    tried(meetings.MANY, utcnow() - timedelta(hours=2))
+    tried(meetings.MANY - 1, utcnow())
+    assert findings() == (0, [])
+    tried(1, utcnow())
+    code, found = findings()
+    assert code == 1
+    assert {each[:3] for each in found} == {("warning", "foreign", "alpha"), ("warning", "foreign", "beta")}
+    assert f"tried at another {meetings.MANY} times" in found[0][3]
+
+
+def test_what_belongs_to_one_tenant_tried_at_many_is_that_tenants_alarm(only, central, alpha):
+    met = {"kind": "foreign_cookie", "other_tenant_id": alpha.id, "actor": "", "detail": {}, "at": utcnow()}
+    central("ledger", insert(AuditRow).values([{**met, "tenant_id": f"{number}"} for number in range(meetings.MANY)]))
+    assert "a token may be in wrong hands" in only("warning", "foreign", "alpha")
 
 
 def test_what_killed_processes_left_in_the_installation(only, config):

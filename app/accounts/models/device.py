@@ -13,7 +13,6 @@ from app.accounts.browsers import browser_named
 from app.accounts.cookies import DEVICE, Token, fingerprint
 from app.facilities import audit
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, utcnow
-from app.tenancy.jobs import later
 
 if TYPE_CHECKING:
     from app.accounts.models.user import User
@@ -123,7 +122,7 @@ class Device(TenantModel):
 
     def warn(self, letter: str) -> None:
         """Have a letter tell its person what happened to it."""
-        later("accounts.send_warning", user_id=self.user.id, letter=letter, browser=self.name, at=utcnow().isoformat())
+        self.user.warn(letter, self.name)
 
     @property
     def _is_just_rotated(self) -> bool:

@@ -98,11 +98,23 @@ class Invitation(TenantModel):
         key = tenancy.keys.tenant_subkey(current_tenant().id, "invitations")
         return urlsafe_b64encode(hmac.new(key, self.seed.encode(), sha256).digest()).decode().rstrip("=")
 
+    @classmethod
+    def withdraw_unfounded(cls, *, by: User) -> None:
+        """Take back the open ones that their senders could not send now: they left, or may no longer give that role."""
+        for invitation in db.session.scalars(select(cls).where(cls.expires_at > utcnow())):
+            sender = db.session.get(User, invitation.invited_by) if invitation.invited_by else None
+            if sender is None or not sender.may_invite(Role.of(invitation.role)):
+                invitation._take_back(by)
+
     def send_again(self, *, by: User) -> None:
-        """Give it another seven days and another link; the one before is dead. Raises `Refused` and `QuotaExceeded` as `send`."""
+        """Give it another seven days and another link; the one before is dead, and it is from whoever does this from now on.
+
+        Raises `Refused` and `QuotaExceeded` as `send`.
+        """
         by.refuse_above(Role.of(self.role))
         User.require_room(1 if self.is_over else 0)
         limits.spend("letters")
+        self.invited_by, self.inviter_name = by.id, by.name
         self._renew_link()
         self.letter_state, self.letter_error = "due", ""
         events.record(INVITED_AGAIN, self.id, audience="may:people.manage", by=by.id)
@@ -111,9 +123,7 @@ class Invitation(TenantModel):
     def withdraw(self, *, by: User) -> None:
         """Take it back; raises `Refused` for a role that is above `by`."""
         by.refuse_above(Role.of(self.role))
-        events.record(WITHDRAWN, self.id, audience="may:people.manage", by=by.id)
-        audit.note("invitation_withdrawn", actor=by.email, subject=self.email)
-        db.session.delete(self)
+        self._take_back(by)
 
     def accept(self, name: str, hashed: Hashed) -> User:
         """Let the invited person in; raises `QuotaExceeded` when the plan has become too small, `Refused` when they are here."""
@@ -133,6 +143,11 @@ class Invitation(TenantModel):
     def mark_letter(self, state: str, error: str = "") -> None:
         """Note what has become of the letter."""
         self.letter_state, self.letter_error = state, error[:500]
+
+    def _take_back(self, by: User) -> None:
+        events.record(WITHDRAWN, self.id, audience="may:people.manage", by=by.id)
+        audit.note("invitation_withdrawn", actor=by.email, subject=self.email)
+        db.session.delete(self)
 
     def _renew_link(self) -> None:
         self.seed = secrets.token_urlsafe(32)

@@ -82,6 +82,8 @@ class Role(TenantModel):
 
     def change(self, name: str, permissions: Iterable[str], *, by: User) -> None:
         """Call it otherwise, or let it hold other permissions: that signs its people out. Raises `Refused` as `make` does."""
+        from app.accounts.models.invitation import Invitation  # which asks who is here, as `people` does
+
         name, wanted = self._free_name(name, but=self), _known(permissions)
         if (name, wanted) == (self.name, self.permissions):
             return
@@ -90,6 +92,7 @@ class Role(TenantModel):
         audit.note("role_redefined", actor=by.email, subject=name, permissions=wanted)
         for person in self.people() if is_other else ():
             person.follow_role(by=by)
+        Invitation.withdraw_unfounded(by=by)
 
     def remove(self, *, by: User) -> None:
         """Take it out; raises `Refused` while somebody has it or is invited as it."""

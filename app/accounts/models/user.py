@@ -23,6 +23,7 @@ from app.accounts.passwords import Hashed
 from app.facilities import audit, events, limits
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, utcnow
 from app.tenancy.errors import Refused
+from app.tenancy.jobs import later
 
 LAST_OWNER = "There would be no owner left to look after the organisation. Make somebody else an owner first."
 
@@ -154,9 +155,15 @@ class User(UserMixin, TenantModel):
 
         No device is known any more, but for the one `here`.
         """
+        if self.password_hash is not None:
+            self.warn("password_changed")
         self.password_hash = hashed
         audit.note("password_set", actor=self.email, subject=self.email)
         self._lock_out(here)
+
+    def warn(self, letter: str, browser: str = "") -> None:
+        """Have a letter tell this person what happened to what lets them in, or to one of their browsers."""
+        later("accounts.send_warning", user_id=self.id, letter=letter, browser=browser, at=utcnow().isoformat())
 
     def end_sessions(self, but: int = 0) -> None:
         """Sign this person out everywhere, but for the session of id `but`."""
@@ -183,6 +190,7 @@ class User(UserMixin, TenantModel):
         audit.note("role_changed", actor=by.email, subject=self.email, before=self.role, after=role)
         self.role = role
         self.follow_role(by=by)
+        _withdraw_unfounded(by)
 
     def follow_role(self, *, by: User) -> None:
         """Begin anew as what this person may do now: every page and stream that is open knows them as before."""
@@ -194,6 +202,10 @@ class User(UserMixin, TenantModel):
         if not self.held_role.covers(role):
             raise Refused(f"The role {role.name} may do what yours may not. Ask an owner.")
 
+    def may_invite(self, role: Role) -> bool:
+        """Tell whether this person may have somebody come in as that."""
+        return self.is_active and self.may("people.manage") and self.held_role.covers(role)
+
     def deactivate(self, *, by: User) -> None:
         """Let this person sign in no more, from this moment; raises `Refused` as `give_role` does."""
         self._refuse_oneself(by)
@@ -204,6 +216,7 @@ class User(UserMixin, TenantModel):
         audit.note("person_deactivated", actor=by.email, subject=self.email)
         self.state = "closed"
         self._lock_out()
+        _withdraw_unfounded(by)
         self._tell(DEACTIVATED, by)
 
     def reactivate(self, *, by: User) -> None:
@@ -226,6 +239,7 @@ class User(UserMixin, TenantModel):
         audit.note("person_left" if by.id == self.id else "person_removed", actor=by.email, subject=self.email)
         self.state, self.role = "removed", "member"
         self._lock_out()
+        _withdraw_unfounded(by)
         Factor.forget(self.id)
         self.email, self.password_hash, self.last_seen_at = f"removed-{self.id}", None, None
         self._tell(REMOVED, by)
@@ -248,3 +262,9 @@ class User(UserMixin, TenantModel):
 
     def _tell(self, kind: events.Kind, by: User) -> None:
         events.record(kind, self.id, audience="may:people.see", by=by.id)
+
+
+def _withdraw_unfounded(by: User) -> None:
+    from app.accounts.models.invitation import Invitation  # which asks this module who is here
+
+    Invitation.withdraw_unfounded(by=by)
