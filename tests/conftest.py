@@ -21,6 +21,7 @@ from flask.testing import FlaskClient
 from jinja2 import FileSystemBytecodeCache
 from lxml.html import fromstring
 from sqlalchemy import select
+from werkzeug.routing import Rule
 
 from app import Freehold, create_app
 from app.accounts import create_owner, passwords
@@ -70,7 +71,16 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """
     templates = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    compile_builder, builders = Rule._compile_builder, {}
+
+    def builder(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        key = (append_unknown, rule.rule, tuple(rule._trace), repr(rule.defaults))
+        if key not in builders:
+            builders[key] = compile_builder(rule, append_unknown)
+        return builders[key]
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rule, "_compile_builder", builder)
         patch.setattr(Freehold, "jinja_options", {"bytecode_cache": templates})
         patch.setattr(frame, "_release", functools.cache(frame._release))
         patch.setattr(passwords, "_hasher", hasher)

@@ -96,6 +96,7 @@ def visit(config, host, path="/"):
     return int(head.split()[1]), (head + "\r\n\r\n" + rest.decode())
 
 
+@pytest.mark.prove
 def test_without_the_guard_the_other_waits(config, tenancy, alpha):
     """The guard is taken out: this is what it is for. It comes first, while no other web listens."""
     with (
