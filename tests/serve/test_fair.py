@@ -56,7 +56,9 @@ def slow_requests(config, count, host=ALPHA):
 def ask_slowly(config, host, number):
     """Send the head of a form; web says "continue" when a thread waits for the rest."""
     visitor = connect(web.socket_path(config))
-    headers = f"Host: {host}\r\nX-Forwarded-For: 198.51.100.{number}\r\nExpect: 100-continue\r\nContent-Length: {len(FORM)}"
+    headers = (
+        f"Host: {host}\r\nX-Forwarded-For: 198.51.100.{number}\r\nExpect: 100-continue\r\nContent-Length: {len(FORM)}"
+    )
     visitor.sendall(f"POST /sign-in HTTP/1.1\r\nContent-Type: {FORM_TYPE}\r\n{headers}\r\n\r\n".encode())
     return visitor
 
