@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,6 +34,7 @@ from app.backups.orders import Carrier, start
 from app.backups.packs import PackDamaged
 from app.backups.reserve import Reserve
 from app.backups.target import TargetDown
+from app.facilities.sweep import Sweeper
 from app.tenancy import Tenancy, db, platform_context, utcnow
 from app.tenancy.errors import FreeholdError
 from app.tenancy.ledger import TenantBackup
@@ -78,12 +79,13 @@ class Watched:
 class Archivist:
     """Keeps the shelves of all owners of one installation. One is enough; two do no harm."""
 
-    def __init__(self, app: Flask, moved: Callable[[str, Signature, Signature], None] = lambda *_: None) -> None:
-        """Tell `moved(owner, before, after)` how a file looked before and after a copy during which nobody wrote."""
+    def __init__(self, app: Flask, sweeper: Sweeper | None = None) -> None:
+        """Look where `sweeper` looks, and tell it what stands in the files that are copied."""
         self._app = app
-        self.moved = moved
         self._tenancy: Tenancy = app.extensions["tenancy"]
-        self.keeper = Keeper(self._tenancy)
+        self._sweeper = sweeper or Sweeper(app)
+        self._watch = self._sweeper.watch
+        self.keeper = Keeper(self._tenancy, self._sweeper.read)
         self._watched: dict[str, Watched] = {}
         self._dirty: set[str] = set()
         self._thin_turn: deque[str] = deque()
@@ -92,7 +94,7 @@ class Archivist:
         self._reserve = Reserve(self._tenancy.config.tenants_data)
         self._drill: subprocess.Popen[bytes] | None = None
         self._drill_at = time.monotonic() + FIRST_DRILL
-        self._look_at = 0.0
+        self._look_at = self._looked_at = 0.0
         self._thin_from = time.monotonic() + THIN_EVERY  # by then the clock of a machine that has just started is right
         self._drift = _drift()
         self._copied_at = 0.0
@@ -147,7 +149,8 @@ class Archivist:
             self._look_at = now + LOOK
             self._recover()
             self._mind_clock()
-            self._look()
+            self._watch.look()
+        self._see_changes()
         made = 0
         for owner in self._in_turn():
             now = time.monotonic()
@@ -185,17 +188,20 @@ class Archivist:
             self._thin_from = time.monotonic() + LEAP_REST
             log.warning("clock_leapt", seconds=round(self._drift - before))
 
-    def _look(self) -> None:
-        now, keeping = time.monotonic(), self._tenancy.registry.keeping()
-        for gone in [owner for owner in self._watched if owner not in keeping and owner not in CENTRAL]:
+    def _see_changes(self) -> None:
+        """Note who was written to, once after each look, whoever looked."""
+        look = self._watch.last
+        if look.at <= self._looked_at:
+            return
+        self._looked_at = look.at
+        found = look.signatures | {owner: signature_of(str(self.keeper.path(owner))) for owner in CENTRAL}
+        for gone in self._watched.keys() - found.keys():
             del self._watched[gone]
             self._dirty.discard(gone)
-        for owner in (*CENTRAL, *keeping):
+        for owner, signature in found.items():
             watched = self._watched.get(owner) or self._watched.setdefault(owner, Watched())
-            if not watched.dirty_since:
-                found = self._signature(owner)
-                if found is None or not found.is_as(watched.seen):
-                    self._mark(owner, watched, now)
+            if not watched.dirty_since and (signature is None or not signature.is_as(watched.seen)):
+                self._mark(owner, watched, look.at)
 
     def _mark(self, owner: str, watched: Watched, since: float) -> None:
         """Note that an owner wants a copy since then, or (0) that it wants none."""
@@ -204,11 +210,6 @@ class Archivist:
             self._dirty.add(owner)
         else:
             self._dirty.discard(owner)
-
-    def _signature(self, owner: str) -> Signature | None:
-        if owner in CENTRAL:
-            return signature_of(str(self.keeper.path(owner)))
-        return self._tenancy.placements.signature(owner)
 
     def _in_turn(self) -> list[str]:
         """Return the owners that want a copy now, the longest waiting first."""
@@ -271,8 +272,8 @@ class Archivist:
         self._mark(owner, watched, 0.0 if copied.is_clean else now)
         watched.is_late = False
         watched.kept = watched.kept[0] + copied.bytes, watched.kept[1] + 1
-        if copied.before and watched.seen:
-            self.moved(owner, copied.before, watched.seen)
+        if watched.seen and copied.found and copied.found.standing:
+            self._sweeper.take(owner, watched.seen, copied.found.standing)
         self._note(
             owner,
             seq=copied.header.seq,

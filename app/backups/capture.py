@@ -124,7 +124,7 @@ class Source:
 
     path: Path
     open: Callable[[], Connection]  # checks that it is the owner's, and of today
-    open_again: Callable[[], Connection]
+    open_to_lock: Callable[[], Connection]
     key_version: Callable[[], int]
     has_events: bool = False
     look: Callable[[Connection], Any] | None = None
@@ -134,7 +134,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Copied:
-    """What was copied. `is_clean` tells that nobody has written since; times are seconds, sizes bytes."""
+    """What was copied. `is_clean` tells that nobody has written since; times are seconds, sizes bytes.
+
+    `found` is what the source's `look` found.
+    """
 
     header: Header
     pages: int
@@ -143,7 +146,7 @@ class Copied:
     took: float
     is_clean: bool
     signature: Signature | None
-    before: Signature | None  # what the file looked like before it was copied, None when somebody wrote just then
+    found: Any
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,6 @@ class Still:
     reader: Connection
     writer: Connection
     version: int  # of the data, as the writer saw it
-    before: Signature | None = None  # of the file before its log was brought in; None for one just written
     patience: float | None = None  # seconds that it may stand still, where that keeps writers out
 
     def now(self, path: Path) -> tuple[Signature | None, bool]:
@@ -207,7 +209,7 @@ def copy(source: Source, shelf: Shelf, raw_side: RawSide, *, after: tuple[int, i
     except BaseException:
         raw_side.drop()
         raise
-    return Copied(header, done["pages"], done["bytes"], file.held, took, is_clean, signature, file.before)
+    return Copied(header, done["pages"], done["bytes"], file.held, took, is_clean, signature, found)
 
 
 @contextmanager
@@ -260,18 +262,16 @@ def still(source: Source) -> Iterator[Still]:
         return
     with ExitStack() as stack:
         reader = stack.enter_context(closing(source.open()))
-        writer = stack.enter_context(closing(source.open_again()))
-        for connection in (writer, reader):
-            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        writer = stack.enter_context(closing(source.open_to_lock()))
+        reader.execute("PRAGMA wal_autocheckpoint = 0")
         if reader.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
-            yield _hold_log(source.path, writer, reader)
+            yield _hold_log(writer, reader)
         else:
             yield _hold_file(stack, writer, reader)
 
 
-def _hold_log(path: Path, writer: Connection, reader: Connection) -> Still:
+def _hold_log(writer: Connection, reader: Connection) -> Still:
     """Bring the whole log into the file and begin a reader that therefore reads the file alone."""
-    start, before = _version(writer), signature_of(str(path))
     if not _bring_log(reader):
         raise InUse("Somebody reads an older state of the file.")
     try:
@@ -289,7 +289,7 @@ def _hold_log(path: Path, writer: Connection, reader: Connection) -> Still:
     finally:
         writer.execute("ROLLBACK")
     held = time.monotonic() - began
-    return Still(at, pages, held, reader, writer, version, before if version == start else None)
+    return Still(at, pages, held, reader, writer, version)
 
 
 def _hold_file(stack: ExitStack, writer: Connection, reader: Connection) -> Still:

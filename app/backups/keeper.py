@@ -16,8 +16,8 @@ from app.backups import raw
 from app.backups.capture import AGAIN, Copied, InUse, RawSide, Source, copy
 from app.backups.shelf import LEAST_BUDGET, Moment, Shelf
 from app.backups.target import Folder
-from app.tenancy import Tenancy
-from app.tenancy.database import Connection, connect
+from app.tenancy import Tenancy, due
+from app.tenancy.database import Connection, connect, connect_to_lock
 from app.tenancy.errors import DatabaseUnreadable, Refused
 from app.tenancy.keys import Keys, derive
 from app.tenancy.locks import file_lock
@@ -48,6 +48,13 @@ class StoredFiles(NamedTuple):
 
     newest: tuple[int, str] | None
     names: list[str]
+
+
+class Found(NamedTuple):
+    """What is read in a tenant's own file while it is copied: its stored files, and what stands in it for the sweeper."""
+
+    files: StoredFiles
+    standing: due.Standing | None
 
 
 def shelf_of(tenancy: Tenancy, owner: str, target: Folder | None = None) -> Shelf:
@@ -83,8 +90,12 @@ def keyring_key(tenancy: Tenancy) -> bytes:
 class Keeper:
     """Copies owners to their shelves. One copy of an owner is made at a time, by whichever process."""
 
-    def __init__(self, tenancy: Tenancy) -> None:
+    def __init__(
+        self, tenancy: Tenancy, read: Callable[[str, Connection], due.Standing | None] = lambda *_: None
+    ) -> None:
+        """Have `read(owner, connection)` say what stands in each tenant's file that is copied."""
         self._tenancy = tenancy
+        self._read = read
         self.raw_side = RawSide()
         self._latest: dict[str, Latest] = {}
 
@@ -190,34 +201,37 @@ class Keeper:
         if owner in CENTRAL:
             return Source(
                 self.path(owner),
-                lambda: self._open_again(owner),
-                lambda: self._open_again(owner),
+                lambda: connect(self.path(owner), self._key(owner), journal="DELETE" if owner == KEYRING else "WAL"),
+                lambda: self._open_to_lock(owner),
                 lambda: self._central_version(owner),
             )
 
         def open_file() -> Connection:
             return self._tenancy.placements.open_file(owner, guarded=False)
 
-        def prepare(found: StoredFiles) -> None:
-            self._copy_files(owner, found.names)
-            latest.newest_file = found.newest
+        def look(connection: Connection) -> Found:
+            return Found(_stored_files(connection, latest.newest_file), self._read(owner, connection))
+
+        def prepare(found: Found) -> None:
+            self._copy_files(owner, found.files.names)
+            latest.newest_file = found.files.newest
 
         return Source(
             self.path(owner),
             open_file,
-            lambda: self._open_again(owner),
+            lambda: self._open_to_lock(owner),
             lambda: self._tenancy.keys.version(owner),
             has_events=True,
-            look=lambda connection: _stored_files(connection, latest.newest_file),
+            look=look,
             prepare=prepare,
             drained=drained,
         )
 
-    def _open_again(self, owner: str) -> Connection:
-        """Open an owner's file without asking whether it is the right one."""
-        if owner == KEYRING:
-            return connect(self.path(owner), keyring_key(self._tenancy), journal="DELETE")
-        return connect(self.path(owner), self._tenancy.keys.database_key(owner))
+    def _open_to_lock(self, owner: str) -> Connection:
+        return connect_to_lock(self.path(owner), self._key(owner))
+
+    def _key(self, owner: str) -> bytes:
+        return keyring_key(self._tenancy) if owner == KEYRING else self._tenancy.keys.database_key(owner)
 
     def _central_version(self, owner: str) -> int:
         return master_mark(self._tenancy.keys.master) if owner == KEYRING else self._tenancy.keys.version(owner)

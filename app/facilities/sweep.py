@@ -1,9 +1,10 @@
 """The sweeper: what is due gets its turn, whatever was lost on the way.
 
 Each tick it looks at the time stamps of all tenants' files, which opens none, and opens those that have changed or whose time
-has come. Rows whose process is gone, or that the queue has lost, are brought again. What it
-learns of each tenant it keeps in the ledger, so that a quiet tenant costs nothing and still gets its turn.
-When Valkey is down it goes on looking and brings everything when Valkey is back.
+has come; where there are thousands, whoever copies a changed file may come first, and what stands in it is read on that way.
+Rows whose process is gone, or that the queue has lost, are brought again. What it learns of each tenant it keeps in the ledger,
+so that a quiet tenant costs nothing and still gets its turn. When Valkey is down it goes on looking and brings everything when
+Valkey is back.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import hashlib
 import threading
 import time
 from contextvars import Context
-from datetime import datetime
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from queue import SimpleQueue
+from typing import NamedTuple, cast
 
 import redis
+import sqlcipher3.dbapi2 as driver
 import structlog
 from flask import Flask
 from sqlalchemy import select
@@ -24,26 +27,26 @@ from sqlalchemy.dialects.sqlite import insert
 
 from app.facilities import queue
 from app.tenancy import ResolvedTenant, Tenancy, db, due, jobs, platform_context, tenant_context, utcnow
-from app.tenancy.errors import TenantBusy, TenantGone, TenantSuspended
+from app.tenancy.database import Connection
+from app.tenancy.errors import FreeholdError, TenantBusy, TenantGone, TenantSuspended
 from app.tenancy.ledger import TenantDue
 from app.tenancy.placements import Signature
+from app.tenancy.watch import Watch
 
 log = structlog.get_logger(__name__)
 
 TICK = 1.0  # seconds
-LOOKING_SHARE = 60  # a long look at all time stamps is followed by sixty times its length without one
-SHORT_LOOK = 0.005  # seconds
+OTHERS_FIRST = 3.0  # seconds, at most, in which a changed file is left to whoever copies it
 AT_ONCE = 0.5  # seconds of opening files in one tick; the rest waits for the next
 LEAP = 30.0  # seconds by which the clock of the day may move against the one that only runs
 AGAIN_AFTER = 5.0  # seconds until a tenant whose file cannot be opened is looked at again
 
 
 class Held(NamedTuple):
-    """A row on its way or running, as it was seen last."""
+    """A row on its way or running, as it was seen last, and how the queue knows it."""
 
     envelope: jobs.Envelope
-    holder: str
-    until: datetime | None
+    row: due.Held
 
 
 class Sweeper:
@@ -52,11 +55,15 @@ class Sweeper:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._tenancy: Tenancy = app.extensions["tenancy"]
+        self.watch = Watch(self._tenancy.registry, self._tenancy.placements)
         with app.app_context():
             self._valkey = queue.connection()
         self._seen: dict[str, Signature | None] = {}  # the signature of each file when it was last looked into
-        self._changed: dict[str, None] = {}  # those whose time stamps have moved since
-        self._look_again_at = 0.0  # monotonic seconds
+        self._looked_at = 0.0  # the last look that was made use of; monotonic seconds
+        self._changed: dict[
+            str, float
+        ] = {}  # when the time stamps of a file were seen to have moved since, monotonic seconds
+        self._read_by_others: SimpleQueue[tuple[str, Signature, due.Standing]] = SimpleQueue()
         self._next: dict[str, float] = {}  # when each tenant wants to be looked at again, seconds since 1970
         self._held: dict[str, dict[int, Held]] = {}
         self._failed: dict[str, float] = {}  # monotonic seconds before which a tenant is left alone
@@ -99,6 +106,8 @@ class Sweeper:
             for memory in (self._seen, self._changed, self._next, self._held, self._failed, self._noted):
                 memory.pop(gone, None)
         self._known = serving
+        self._see_changes(serving)
+        self._take_what_others_read(serving)
         lost = self._lost()
         until, looked = time.monotonic() + AT_ONCE, 0
         for tenant_id in self._in_turn(serving, lost):
@@ -115,25 +124,42 @@ class Sweeper:
         come += sorted(
             (each for each, at in self._next.items() if at <= now and each in serving), key=self._next.__getitem__
         )
-        if monotonic >= self._look_again_at:
-            self._changed = {each: None for each in serving if self._has_changed(each)}
-            took = time.monotonic() - monotonic
-            self._look_again_at = time.monotonic() + (LOOKING_SHARE * took if took > SHORT_LOOK else 0.0)
-        wanted = dict.fromkeys((*come, *self._changed))
-        return [each for each in wanted if self._failed.get(each, 0.0) <= monotonic]
+        changed = (each for each, at in self._changed.items() if at + min(OTHERS_FIRST, self.watch.pause) <= monotonic)
+        return [each for each in dict.fromkeys((*come, *changed)) if self._failed.get(each, 0.0) <= monotonic]
 
-    def _has_changed(self, tenant_id: str) -> bool:
-        signature = self._tenancy.placements.signature(tenant_id)
-        return signature is not None and not signature.is_as(self._seen.get(tenant_id))
+    def _see_changes(self, serving: frozenset[str]) -> None:
+        look = self.watch.look()
+        if look.at > self._looked_at:
+            self._looked_at = look.at
+            self._changed = {
+                each: self._changed.get(each, look.at)
+                for each, signature in look.signatures.items()
+                if signature and each in serving and not signature.is_as(self._seen.get(each))
+            }
 
-    def has_moved(self, tenant_id: str, before: Signature, after: Signature) -> None:
-        """Take a file that was looked into as `before` for one looked into as it is now: a copy was made, and nothing written."""
-        if self._seen.get(tenant_id) == before:
-            self._seen[tenant_id] = after
+    def read(self, tenant_id: str, connection: Connection) -> due.Standing | None:
+        """Return what stands in a tenant's file that somebody else has open; None where it is not for others to say."""
+        try:
+            with self._app.app_context():
+                return due.standing(connection, jobs.open_tenant(tenant_id), jobs.schedules())
+        except (FreeholdError, driver.Error):
+            return None
+
+    def take(self, tenant_id: str, signature: Signature, standing: due.Standing) -> None:
+        """Take note of what somebody else has read in a file that looks like this since."""
+        self._read_by_others.put((tenant_id, signature, standing))
+
+    def _take_what_others_read(self, serving: frozenset[str]) -> None:
+        while not self._read_by_others.empty():
+            tenant_id, signature, found = self._read_by_others.get()
+            if tenant_id in serving and found.is_still and not found.held:
+                self._held.pop(tenant_id, None)
+                self._note(tenant_id, found.backlog)
+                self._learn(tenant_id, signature, found.backlog)
 
     def _look(self, tenant_id: str, lost: frozenset[int]) -> None:
         try:
-            self._seen[tenant_id], found = Context().run(self._settle, tenant_id, lost)
+            seen, found = Context().run(self._settle, tenant_id, lost)
         except (TenantBusy, TenantGone, TenantSuspended):
             self._failed[tenant_id] = time.monotonic() + TICK
             return
@@ -141,6 +167,10 @@ class Sweeper:
             self._failed[tenant_id] = time.monotonic() + AGAIN_AFTER
             log.warning("sweep_left_out", tenant=tenant_id, why=f"{type(error).__name__}: {error}"[:300])
             return
+        self._learn(tenant_id, seen, found)
+
+    def _learn(self, tenant_id: str, seen: Signature | None, found: due.Backlog) -> None:
+        self._seen[tenant_id] = seen
         for memory in (self._failed, self._next, self._changed):
             memory.pop(tenant_id, None)
         if found.next_at is not None:
@@ -153,45 +183,32 @@ class Sweeper:
         """
         with self._app.app_context():
             tenant = jobs.open_tenant(tenant_id)
-            seen, found = self._read(tenant, lost)
-            if found is None:
+            seen, found = self._read(tenant)
+            if lost or not found.is_still:
                 with tenant_context(tenant, origin="sweep"):
                     due.plant(jobs.schedules())
                     due.free_abandoned(jobs.tries(), lost)
                     due.touch()
                     db.session.commit()
-                seen, found = self._read(tenant, None)
-                assert found is not None
-            if self._noted.get(tenant_id) != found:
-                with platform_context(origin="sweep"):
-                    self._note(tenant_id, found)
-                self._noted[tenant_id] = found
-        return seen, found
+                seen, found = self._read(tenant)
+            self._note(tenant_id, found.backlog)
+        return seen, found.backlog
 
-    def _read(self, tenant: ResolvedTenant, lost: frozenset[int] | None) -> tuple[Signature | None, due.Backlog | None]:
-        """Return what a file looked like just before it was read, and what stands in it; with `lost` not given, whatever it is.
+    def _read(self, tenant: ResolvedTenant) -> tuple[Signature | None, due.Standing]:
+        """Return what a file looked like just before it was read, and what stands in it.
 
-        None for a file that is too young: it may hide another write of its moment. None for one where there is something to do.
+        None for a file that is too young: it may hide another write of its moment.
         """
         seen = self._tenancy.placements.signature(tenant.id)
-        seen = seen if seen and seen.is_settled else None
         with tenant_context(tenant, origin="sweep", writes=False):
-            found = due.backlog()
-            rows = due.held() if found.taken else []
-            if lost is not None and not self._is_still(found, rows, lost):
-                return seen, None
-            self._hold(tenant.id, rows)
-            return seen, found
+            connection = cast("Connection", db.session.connection({"mapper": due.Due}).connection.driver_connection)
+            found = due.standing(connection, tenant, jobs.schedules())
+            self._hold(tenant.id, found.held)
+        return seen if seen and seen.is_settled else None, found
 
-    def _is_still(self, found: due.Backlog, rows: list[due.Due], lost: frozenset[int]) -> bool:
-        """Tell whether there is nothing to write: no turn has come, nobody's process is gone, the schedules stand."""
-        gone = any(row.holder != due.QUEUE and due.is_over(row.holder, row.leased_until) for row in rows)
-        return not (lost or gone or found.ready) and due.is_planted(jobs.schedules())
-
-    def _hold(self, tenant_id: str, rows: list[due.Due]) -> None:
+    def _hold(self, tenant_id: str, rows: tuple[due.Held, ...]) -> None:
         self._held[tenant_id] = {
-            row.id: Held(jobs.seal(due.Reserved(row.id, row.job, row.attempts)), row.holder, row.leased_until)
-            for row in rows
+            row.id: Held(jobs.seal(due.Reserved(row.id, row.job, row.attempts)), row) for row in rows
         }
         if not rows:
             del self._held[tenant_id]
@@ -201,13 +218,13 @@ class Sweeper:
         now, lost = utcnow(), {}
         asked: list[tuple[str, int, jobs.Envelope]] = []
         for tenant_id, rows in self._held.items():
-            gone = {number for number, held in rows.items() if held.holder != due.QUEUE and _is_over(held)}
+            gone = {number for number, held in rows.items() if held.row.is_abandoned}
             if gone:
                 lost[tenant_id] = frozenset(gone)
             asked += [
                 (tenant_id, number, held.envelope)
                 for number, held in rows.items()
-                if held.holder == due.QUEUE and (held.until is None or held.until < now)
+                if held.row.holder == due.QUEUE and (held.row.leased_until is None or held.row.leased_until < now)
             ]
         for tenant_id, number in self._missing(asked):
             lost[tenant_id] = lost.get(tenant_id, frozenset()) | {number}
@@ -224,17 +241,15 @@ class Sweeper:
         return [(tenant_id, number) for tenant_id, number, envelope in asked if envelope["mac"] in marks]
 
     def _note(self, tenant_id: str, found: due.Backlog) -> None:
-        facts: dict[str, Any] = {
-            "next_at": found.next_at,
-            "waiting": found.waiting,
-            "oldest_at": found.oldest_at,
-            "set_aside": found.set_aside,
-            "schedules": self._mark,
-            "seen_at": utcnow(),
-        }
+        """Write to the ledger what stands in a file, where that is new."""
+        if self._noted.get(tenant_id) == found:
+            return
+        facts = {**asdict(found), "schedules": self._mark, "seen_at": utcnow()}
         row = insert(TenantDue).values(tenant_id=tenant_id, **facts)
-        db.session.execute(row.on_conflict_do_update(index_elements=["tenant_id"], set_=facts))
-        db.session.commit()
+        with self._app.app_context(), platform_context(origin="sweep"):
+            db.session.execute(row.on_conflict_do_update(index_elements=["tenant_id"], set_=facts))
+            db.session.commit()
+        self._noted[tenant_id] = found
 
     def _mind_the_clock(self) -> None:
         """After a leap of the clock, look into every tenant that has anything to come: its times may mean something else."""
@@ -243,7 +258,3 @@ class Sweeper:
             log.warning("clock_leapt", seconds=round(drift - self._drift))
             self._next = dict.fromkeys(self._next, 0.0)
         self._drift = drift
-
-
-def _is_over(held: Held) -> bool:
-    return due.is_over(held.holder, held.until)

@@ -35,7 +35,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     sweeper = Sweeper(app)
-    archivist_of_all = Archivist(app, moved=sweeper.has_moved)
+    archivist_of_all = Archivist(app, sweeper)
     copies = threading.Thread(target=archivist_of_all.run, args=(stop, beats.beat_of("copies", config)), name="copies")
     copies.start()
     threading.Thread(target=HostList(app).keep, args=(stop,), name="host-list", daemon=True).start()

@@ -137,10 +137,21 @@ def connect(
     return waiting.aside(partial(_connect, path, key, create, guarded, max_bytes, journal))
 
 
+def connect_to_lock(path: Path, key: bytes) -> Connection:
+    """Open the file at `path` to hold its locks alone: a schema that nobody asks about is not read. Raises as `connect`."""
+    return waiting.aside(partial(_opened, path, key, "rw", ()))
+
+
 def _connect(path: Path, key: bytes, create: bool, guarded: bool, max_bytes: int | None, journal: str) -> Connection:
-    uri = f"file:{quote(str(path))}?mode={'rwc' if create else 'rw'}"
+    connection = _opened(path, key, "rwc" if create else "rw", _pragmas(max_bytes, journal))
+    if guarded:
+        connection.set_authorizer(_authorize)
+    return connection
+
+
+def _opened(path: Path, key: bytes, mode: str, pragmas: Sequence[str]) -> Connection:
     connection = driver.connect(
-        uri,
+        f"file:{quote(str(path))}?mode={mode}",
         uri=True,
         timeout=waiting.busy,
         isolation_level=None,
@@ -150,10 +161,8 @@ def _connect(path: Path, key: bytes, create: bool, guarded: bool, max_bytes: int
     )
     try:
         connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-        for pragma in _pragmas(max_bytes, journal):
+        for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
-        if guarded:
-            connection.set_authorizer(_authorize)
     except BaseException:
         connection.close()
         raise
@@ -210,10 +219,20 @@ class Timestamp(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: SQLAlchemyDialect) -> int | None:
-        return None if value is None else (value - EPOCH) // timedelta(microseconds=1)
+        return None if value is None else as_microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: SQLAlchemyDialect) -> datetime | None:
-        return None if value is None else EPOCH + timedelta(microseconds=value)
+        return as_moment(value)
+
+
+def as_microseconds(moment: datetime) -> int:
+    """Return an aware moment as files hold it, in whole microseconds since 1970."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def as_moment(microseconds: int | None) -> datetime | None:
+    """Return what a file holds as an aware moment, in UTC."""
+    return None if microseconds is None else EPOCH + timedelta(microseconds=microseconds)
 
 
 def utcnow() -> datetime:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from croniter import croniter
-from sqlalchemy import JSON, ColumnElement, Executable, and_, bindparam, func, or_, select, type_coerce, update
+from sqlalchemy import JSON, ClauseElement, ColumnElement, Compiled, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.tenancy.binding import TenantModel, db
-from app.tenancy.context import current_tenant
-from app.tenancy.database import Timestamp, utcnow
+from app.tenancy.context import ResolvedTenant, current_tenant
+from app.tenancy.database import Connection, Dialect, Timestamp, as_microseconds, as_moment, utcnow
 
 QUEUE = "queue"
 ON_ITS_WAY = timedelta(seconds=2)  # from reserving a row to finding it in the queue or running
@@ -59,6 +59,21 @@ class Reserved(NamedTuple):
     attempts: int
 
 
+class Held(NamedTuple):
+    """A row that is on its way or running."""
+
+    id: int
+    job: str
+    attempts: int
+    holder: str
+    leased_until: datetime | None
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether it was running in a process that is gone."""
+        return self.holder != QUEUE and is_over(self.holder, self.leased_until)
+
+
 @dataclass(frozen=True)
 class Backlog:
     """What stands in one tenant's file; what is in hand waits too. `next_at` is when to look again, None when nothing comes."""
@@ -67,8 +82,15 @@ class Backlog:
     oldest_at: datetime | None
     set_aside: int
     next_at: datetime | None
-    taken: int = field(default=0, compare=False)  # on their way or running
-    ready: int = field(default=0, compare=False)  # whose turn it is
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one look at a file finds. `is_still` tells that nothing is to be written: no turn has come, no schedule is missing."""
+
+    backlog: Backlog
+    held: tuple[Held, ...]
+    is_still: bool
 
 
 def add(job: str, arguments: dict[str, Any], *, event_id: int | None = None, run_at: datetime | None = None) -> Due:
@@ -117,7 +139,7 @@ def finish(due_id: int, cron: str | None) -> None:
     """Note that the work is done: the row goes, or, for a schedule, waits for its next turn."""
     row = db.session.get(Due, due_id)
     if row is not None and cron:
-        row.run_at, row.attempts, row.error = next_turn(cron), 0, ""
+        row.run_at, row.attempts, row.error = next_turn(cron, current_tenant().id), 0, ""
         _put_down(row)
     elif row is not None:
         db.session.delete(row)
@@ -176,11 +198,6 @@ def free_abandoned(tries_of: dict[str, int], lost: frozenset[int] = frozenset())
     return freed
 
 
-def held() -> list[Due]:
-    """Return the rows that are on their way or running."""
-    return list(db.session.scalars(_HELD))
-
-
 def retry(numbers: Iterable[int] | None = None) -> int:
     """Let rows that were set aside, these or all, try again from the beginning; returns how many."""
     aside = Due.set_aside_at.is_not(None)
@@ -192,27 +209,22 @@ def retry(numbers: Iterable[int] | None = None) -> int:
 
 def plant(schedules: dict[str, str]) -> None:
     """Have exactly one row for each schedule, {job: cron}. A turn that a leap of the clock put too far away is moved."""
-    rows = _scheduled()
+    rows = {row.schedule: row for row in db.session.scalars(select(Due).where(Due.schedule.is_not(None)))}
+    tenant_id = current_tenant().id
     for name, cron in schedules.items():
         row = rows.pop(name, None)
         if row is None:
-            db.session.add(Due(job=name, schedule=name, arguments={}, run_at=next_turn(cron)))
+            db.session.add(Due(job=name, schedule=name, arguments={}, run_at=next_turn(cron, tenant_id)))
         elif _is_too_far(row, cron):
-            row.run_at = next_turn(cron)
+            row.run_at = next_turn(cron, tenant_id)
     for row in rows.values():
         db.session.delete(row)
     touch()
 
 
-def is_planted(schedules: dict[str, str]) -> bool:
-    """Tell whether `plant` would change nothing."""
-    rows = _scheduled()
-    return set(rows) == set(schedules) and not any(_is_too_far(rows[name], cron) for name, cron in schedules.items())
-
-
-def next_turn(cron: str) -> datetime:
+def next_turn(cron: str, tenant_id: str) -> datetime:
     """Return the next moment of a cron expression (UTC); "H" in it is a number of the tenant's own, which spreads the load."""
-    key, minute = (cron, current_tenant().id), utcnow().replace(second=0, microsecond=0)
+    key, minute = (cron, tenant_id), utcnow().replace(second=0, microsecond=0)
     asked, turn = _turns.get(key, (minute, minute))
     if not asked <= minute < turn:
         # Half a millisecond; the sweeper asks for each schedule of each busy tenant, and the answer stands until that turn.
@@ -223,21 +235,38 @@ def next_turn(cron: str) -> datetime:
     return turn
 
 
-def _scheduled() -> dict[str | None, Due]:
-    return {row.schedule: row for row in db.session.scalars(_SCHEDULED)}
-
-
 def _is_too_far(row: Due, cron: str) -> bool:
-    return not row.holder and not row.attempts and row.run_at > next_turn(cron)
+    return not row.holder and not row.attempts and row.run_at > next_turn(cron, current_tenant().id)
 
 
-def backlog() -> Backlog:
-    """Return what stands in the current tenant's file."""
+def standing(connection: Connection, tenant: ResolvedTenant, schedules: dict[str, str]) -> Standing:
+    """Return what stands in a tenant's file, by an open connection to it.
+
+    In plain statements, because it is asked of every file that was written to, wherever one is open already.
+    """
     now = utcnow()
-    row = db.session.execute(_STANDING, {"now": now, "never": now + LONGEST_PAUSE * 1.5}).one()
+    moments = {"now": as_microseconds(now), "never": as_microseconds(now + LONGEST_PAUSE * 1.5)}
+    waiting, oldest, aside, taken, ready, coming = _asked(connection, _COUNTED, moments)[0]
     # While the tenant's share is taken, the end of what runs is what brings the next.
-    coming = row.coming if row.taken < current_tenant().max_jobs else None
-    return Backlog(row.waiting, row.oldest, row.aside, coming, row.taken, row.ready)
+    coming = coming if taken < tenant.max_jobs else None
+    rows = _asked(connection, _HELD) if taken else []
+    held = tuple(Held(number, job, attempts, holder, as_moment(until)) for number, job, attempts, holder, until in rows)
+    turns = {name: row for name, *row in _asked(connection, _SCHEDULED)}
+    is_still = (
+        not ready
+        and not any(row.is_abandoned for row in held)
+        and turns.keys() == schedules.keys()
+        and not any(
+            run_at > as_microseconds(next_turn(schedules[name], tenant.id))
+            for name, (holder, attempts, run_at) in turns.items()
+            if not holder and not attempts
+        )
+    )
+    return Standing(Backlog(waiting, as_moment(oldest), aside, as_moment(coming)), held, is_still)
+
+
+def _asked(connection: Connection, question: Compiled, values: dict[str, int] | None = None) -> list[tuple[Any, ...]]:
+    return connection.execute(str(question), question.construct_params(values or {})).fetchall()
 
 
 def is_ready() -> ColumnElement[bool]:
@@ -251,24 +280,27 @@ def _has_come(now: Any, never: Any = None) -> ColumnElement[bool]:
     return or_(Due.run_at <= now, and_(Due.attempts > 0, Due.run_at > never))
 
 
-def _standing() -> Executable:
+def _counted() -> ClauseElement:
     now, never = bindparam("now", type_=Timestamp), bindparam("never", type_=Timestamp)
     is_open, is_taken = Due.set_aside_at.is_(None), Due.holder != ""
     waits = and_(is_open, or_(Due.run_at <= now, is_taken))
     return select(
-        func.count().filter(waits).label("waiting"),
-        type_coerce(func.min(Due.run_at).filter(waits), Timestamp).label("oldest"),
-        func.count().filter(Due.set_aside_at.is_not(None)).label("aside"),
-        func.count().filter(is_taken).label("taken"),
-        func.count().filter(is_open, Due.holder == "", _has_come(now, never)).label("ready"),
-        type_coerce(func.min(Due.run_at).filter(is_open, Due.holder == ""), Timestamp).label("coming"),
+        func.count().filter(waits),
+        func.min(Due.run_at).filter(waits),
+        func.count().filter(Due.set_aside_at.is_not(None)),
+        func.count().filter(is_taken),
+        func.count().filter(is_open, Due.holder == "", _has_come(now, never)),
+        func.min(Due.run_at).filter(is_open, Due.holder == ""),
     ).select_from(Due)
 
 
-# Built once: the sweeper asks them of each busy tenant.
-_HELD = select(Due).where(Due.holder != "")
-_SCHEDULED = select(Due).where(Due.schedule.is_not(None))
-_STANDING = _standing()
+def _compiled(statement: ClauseElement) -> Compiled:
+    return statement.compile(dialect=Dialect(paramstyle="named"))
+
+
+_COUNTED = _compiled(_counted())
+_HELD = _compiled(select(Due.id, Due.job, Due.attempts, Due.holder, Due.leased_until).where(Due.holder != ""))
+_SCHEDULED = _compiled(select(Due.schedule, Due.holder, Due.attempts, Due.run_at).where(Due.schedule.is_not(None)))
 _turns: dict[tuple[str, str], tuple[datetime, datetime]] = {}  # (cron, tenant): when it was asked, and the answer
 
 

@@ -20,11 +20,12 @@ from app.backups import archivist as module
 from app.backups.archivist import Archivist
 from app.backups.keeper import CENTRAL, KEYRING
 from app.backups.restore import assemble, verify
-from app.facilities import storage
-from app.tenancy import ResolvedTenant, Tenancy, database, db, utcnow
+from app.facilities import storage, sweep
+from app.facilities.sweep import Sweeper
+from app.tenancy import ResolvedTenant, Tenancy, database, db, jobs, utcnow, watch
 from app.tenancy.database import connect
 from app.tenancy.errors import DatabaseUnreadable
-from app.tenancy.ledger import TenantBackup
+from app.tenancy.ledger import TenantBackup, TenantDue
 from tests.backups.rounds import look_and_round, quick, row, seqs, settled
 from tests.running import until
 
@@ -62,6 +63,37 @@ def test_an_idle_installation_is_left_alone_for_thirty_rounds(archivist, alpha, 
     assert sum(look_and_round(archivist) for _ in range(30)) == 0
     assert all_seqs(archivist, alpha, beta) == before, "the ledger is copied because of itself"
     assert opened == []
+
+
+def test_where_a_look_is_long_what_was_written_is_read_for_the_sweeper_as_it_is_copied(
+    app, archivist, tenancy, alpha, at, opened, monkeypatch
+):
+    sweeper, turn = archivist._sweeper, utcnow().replace(microsecond=0) + timedelta(hours=1)
+    until(lambda: not sweeper.tick() + look_and_round(archivist))
+    at(alpha, lambda: jobs.later("events.retire", run_at=turn))
+    tenancy.pool.discard(alpha.id)
+    monkeypatch.setattr(watch, "SHORT_LOOK", 0.0)
+    monkeypatch.setattr(watch, "LOOKING_SHARE", 1e9)
+    opened.clear()
+    assert sweeper.tick() == 0
+    archivist.round()
+    assert sweeper.tick() == 0
+    assert opened == [alpha.id]
+    with app.app_context():
+        assert db.session.get(TenantDue, alpha.id).next_at == turn
+
+
+def test_where_a_look_is_long_a_file_that_nobody_copies_is_looked_into_all_the_same(
+    app, tenancy, alpha, at, monkeypatch
+):
+    sweeper = Sweeper(app)
+    until(lambda: not sweeper.tick())
+    at(alpha, lambda: jobs.later("events.retire", run_at=utcnow() + timedelta(hours=1)))
+    monkeypatch.setattr(watch, "SHORT_LOOK", 0.0)
+    monkeypatch.setattr(watch, "LOOKING_SHARE", 1e9)
+    assert sweeper.tick() == 0
+    monkeypatch.setattr(sweep, "OTHERS_FIRST", 0.0)
+    assert sweeper.tick() == 1
 
 
 def test_only_the_one_that_was_written_to_is_copied_and_the_ledger_says_how_far(
@@ -396,8 +428,8 @@ def test_a_tenant_that_is_gone_meanwhile_is_not_looked_for_again(app, archivist,
         gamma = tenancy.lifecycle.create("gamma", "Gamma Guild")
     settled(archivist)
     write(tenancy, gamma)
-    archivist._look_at = 0.0
-    archivist._look()
+    archivist._watch.look()
+    archivist._see_changes()
     tenancy.lifecycle._unmake(gamma)
     settled(archivist)
     assert gamma.id not in archivist._watched

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -334,7 +335,7 @@ def test_a_schedule_has_one_row_and_one_that_the_code_drops_has_none(at, sent, a
 
 
 def test_h_in_a_schedule_is_another_moment_for_another_tenant_and_always_the_same_for_one(at, alpha, beta):
-    turn_of = lambda tenant: at(tenant, lambda: due.next_turn("H H * * *"))  # noqa: E731
+    turn_of = lambda tenant: at(tenant, lambda: due.next_turn("H H * * *", tenant.id))  # noqa: E731
     assert turn_of(alpha) == turn_of(alpha) != turn_of(beta)
 
 
@@ -389,7 +390,18 @@ def test_a_pause_that_began_while_the_clock_was_ahead_ends_all_the_same(at, sent
 # What stands in the file.
 
 
-def test_the_backlog_says_what_waits_since_when_and_when_to_look_again(at, sent, alpha):
+@pytest.fixture
+def backlog(tenancy):
+    """Return what stands in a tenant's file."""
+
+    def read(tenant):
+        with closing(tenancy.placements.open_file(tenant.id)) as file:
+            return due.standing(file, tenant, {}).backlog
+
+    return read
+
+
+def test_the_backlog_says_what_waits_since_when_and_when_to_look_again(at, sent, backlog, alpha):
     soon, past = utcnow() + HOUR, utcnow() - HOUR
 
     def wish():
@@ -397,17 +409,17 @@ def test_the_backlog_says_what_waits_since_when_and_when_to_look_again(at, sent,
             jobs.later("test.run", run_at=moment)
 
     at(alpha, wish)
-    found = at(alpha, due.backlog)
+    found = backlog(alpha)
     assert (found.waiting, found.oldest_at, found.set_aside) == (3, past, 0)
     assert found.next_at is None  # the end of what runs brings the next
 
 
-def test_an_idle_tenant_wants_to_be_looked_at_when_its_next_turn_comes(at, sent, alpha):
+def test_an_idle_tenant_wants_to_be_looked_at_when_its_next_turn_comes(at, sent, backlog, alpha):
     turn = utcnow().replace(microsecond=0) + HOUR
     at(alpha, lambda: jobs.later("test.run", run_at=turn))
-    assert at(alpha, due.backlog).next_at == turn
+    assert backlog(alpha).next_at == turn
     at(alpha, lambda: db.session.execute(db.delete(Due)))
-    assert at(alpha, due.backlog).next_at is None
+    assert backlog(alpha).next_at is None
 
 
 def test_a_schedule_that_fails_rests_for_an_hour_and_begins_anew(at, sent, alpha):
