@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import Context
 from pathlib import Path
+from types import CodeType, SimpleNamespace
 from typing import Any
 
 import pyotp
@@ -18,16 +19,19 @@ import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner
 from flask.testing import FlaskClient
-from jinja2 import FileSystemBytecodeCache
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from lxml.html import fromstring
-from sqlalchemy import select
-from werkzeug.routing import Rule
+from sqlalchemy import Engine, select
+from sqlalchemy.util import LRUCache
+from werkzeug.routing import Rule, rules
 
 from app import Freehold, create_app
 from app.accounts import create_owner, passwords
 from app.config import Config
 from app.content import frame
 from app.tenancy import ResolvedTenant, Tenancy, db, due, jobs, tenant_context, utcnow
+from app.tenancy.database import Dialect
 from tests.printed import filled_in
 
 PASSWORD = "a long enough password"
@@ -63,13 +67,43 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000)
 
 
+class OneBytecode(BytecodeCache):
+    """The templates that Jinja has compiled, for all applications."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, tuple[str, CodeType]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        checksum, code = self._codes.get(bucket.key, ("", None))
+        bucket.code = code if checksum == bucket.checksum else None
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        assert bucket.code is not None
+        self._codes[bucket.key] = bucket.checksum, bucket.code
+
+
+class OneCache:
+    """The statements that SQLAlchemy has compiled, for the engines of all applications."""
+
+    cache = LRUCache(2000)
+
+    def __get__(self, engine: Engine | None, owner: type[Engine]) -> LRUCache:
+        return self.cache
+
+    def __set__(self, engine: Engine, own: LRUCache) -> None:
+        """Leave what an engine would have of its own."""
+
+
+def kind_of(dialect: object) -> tuple[type, str]:
+    return type(dialect), getattr(dialect, "paramstyle", "")
+
+
 @pytest.fixture(scope="session", autouse=True)
-def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def swift() -> Iterator[None]:
     """Do once what each of a thousand applications would do again, and hash passwords at the least cost there is.
 
     The cost of a real hash is tested in `tests/accounts/test_passwords.py`; processes of their own have it as well.
     """
-    templates = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     compile_builder, builders = Rule._compile_builder, {}
 
@@ -81,7 +115,11 @@ def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rule, "_compile_builder", builder)
-        patch.setattr(Freehold, "jinja_options", {"bytecode_cache": templates})
+        patch.setattr(rules, "_part_re", SimpleNamespace(match=functools.cache(rules._part_re.match)))
+        patch.setattr(Engine, "_compiled_cache", OneCache(), raising=False)
+        patch.setattr(Dialect, "__eq__", lambda one, other: kind_of(one) == kind_of(other))
+        patch.setattr(Dialect, "__hash__", lambda one: hash(kind_of(one)))
+        patch.setattr(Freehold, "jinja_options", {"bytecode_cache": OneBytecode()})
         patch.setattr(frame, "_release", functools.cache(frame._release))
         patch.setattr(passwords, "_hasher", hasher)
         patch.setattr(passwords, "_nobody", hasher.hash("nobody has this password"))
