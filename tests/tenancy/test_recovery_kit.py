@@ -22,8 +22,17 @@ MASTER = bytes(range(32))
 PASSPHRASE = "korrekt pferd batterie heftklammer"
 
 
-@pytest.fixture(scope="session")
-def kit(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", autouse=True)
+def as_it_is():
+    """Stretch passphrases at the least cost there is; gives the real one."""
+    real = recovery_kit.ARGON2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recovery_kit, "ARGON2", {"time_cost": 1, "memory_cost": 8, "parallelism": 1})
+        yield real
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory, as_it_is) -> Path:
     file = tmp_path_factory.mktemp("kit") / "kit.txt"
     made = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
     recovery_kit.write(MASTER, file, PASSPHRASE, installation="console.example.org", made=made)
@@ -164,7 +173,8 @@ def test_a_made_passphrase_does_not_go_into_a_log(runner, tmp_path):
     assert not (tmp_path / "kit.txt").exists()
 
 
-def test_a_made_passphrase_is_shown_on_the_terminal_and_opens_the_kit(home, tmp_path):
+def test_a_made_passphrase_is_shown_on_the_terminal_and_opens_the_kit(home, tmp_path, as_it_is, monkeypatch):
+    monkeypatch.setattr(recovery_kit, "ARGON2", as_it_is)
     file, (ours, theirs) = tmp_path / "kit.txt", pty.openpty()
     command = [sys.executable, "-m", "app.cli", "keys", "recovery-kit", str(file)]
     environment = {**os.environ, "FREEHOLD_HOME": str(home)}
