@@ -21,7 +21,7 @@ COMMANDS = {
     "serve": "app.serve:serve",
     "run": "app.serve:run",
     "tenants": "app.tenancy.cli:tenants",
-    "domains": "app.tenancy.cli:domains",
+    "domains": "app.ops.domains_cli:cli",
     "migrate": "app.tenancy.cli:migrate",
     "keys": "app.tenancy.keys_cli:cli",
     "users": "app.accounts.cli:cli",

@@ -139,9 +139,7 @@ def _domains() -> Found:
     primaries = select(func.count()).where(Domain.tenant_id == Tenant.id, Domain.is_primary).scalar_subquery()
     for slug, count in db.session.execute(select(Tenant.slug, primaries).where(*living, primaries != 1)):
         what = "It has no primary domain, so letters carry no address that answers" if count == 0 else "It has two"
-        advice = (
-            "`freehold domains list` shows them. Nothing of ours leaves it so: bring the registry back from a copy."
-        )
+        advice = "`freehold domains list` shows them, `freehold domains primary HOST` makes one the primary."
         yield Finding(ERROR, "domain", f"{what}. {advice}", slug)
 
 

@@ -1,6 +1,7 @@
 """The tenancy core: one tenant's data for one piece of work, and no way to reach another's.
 
-Read in this order: names, database, keys, context, registry, placements, pool, binding, requests, lifecycle, schema, due, jobs.
+Read in this order: names, database, keys, context, registry, placements, pool, binding, requests, lifecycle, domains,
+schema, due, jobs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from app.tenancy.context import (
     tenant_context,
 )
 from app.tenancy.database import Connection, Timestamp, connect, refuse_old_sqlite, utcnow
+from app.tenancy.domains import Domains
 from app.tenancy.errors import CannotStart, DatabaseUnreadable, DiskFull, QuotaExceeded, TenantBusy
 from app.tenancy.keys import Keys, load_master_key
 from app.tenancy.ledger import Ledger
@@ -87,6 +89,7 @@ class Tenancy:
         event.listen(self.engines[TENANT], "handle_error", self._translate)
         self.schema = Schema(config.instance, config.home, self.keys, self.placements, self.ledger, self.engines)
         self.lifecycle = Lifecycle(self)
+        self.domains = Domains(self)
         _installations.add(self)
 
     def init_app(self, app: Flask) -> None:

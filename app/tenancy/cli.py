@@ -1,4 +1,4 @@
-"""Commands on tenants, their domains and their schema."""
+"""Commands on tenants and their schema."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.tenancy.binding import db
 from app.tenancy.errors import DatabaseUnreadable, Refused
 from app.tenancy.ledger import MigrationRun
 from app.tenancy.lifecycle import counts, owner_makers, shown
-from app.tenancy.registry import STATES, Domain, Tenant
+from app.tenancy.registry import STATES, Tenant
 
 SOME_FAILED = 1
 
@@ -158,26 +158,6 @@ def archive(slug: str, yes: bool) -> None:
     if not yes and not (sys.stdin.isatty() and click.confirm(f"Close {slug} for its visitors and members?")):
         raise Refused("Nothing was changed. Confirm, or give --yes.")
     tenancy.lifecycle.archive(slug)
-
-
-@click.group()
-def domains() -> None:
-    """The hosts that tenants answer to."""
-
-
-@domains.command("list")
-@as_json_option
-@with_appcontext
-def list_domains(as_json: bool) -> None:
-    """List every host and its tenant."""
-    rows = db.session.execute(
-        select(Domain.host, Tenant.slug, Domain.is_primary).join(Tenant).order_by(Domain.host)
-    ).all()
-    if as_json:
-        click.echo(json.dumps([{"host": host, "tenant": slug, "primary": primary} for host, slug, primary in rows]))
-        return
-    for host, slug, primary in rows:
-        click.echo(f"{host:<48} {slug:<24} {'primary' if primary else ''}".rstrip())
 
 
 @click.command()

@@ -43,7 +43,7 @@ class ResolvedTenant:
     hosts: tuple[str, ...]
     preview_of: str | None = None  # the id of the living tenant that this shows as it was at `preview_at`
     preview_at: datetime | None = None
-    second_factor: str = ""  # of whom the plan asks one: "" for nobody, owners, everybody
+    second_factor: str = ""  # of whom the plan asks one: "" for nobody, owners, managers, everybody
     caps: dict[str, int] = field(default_factory=dict, hash=False)  # of the plan, by meter
     grants: tuple[Grant, ...] = ()
 

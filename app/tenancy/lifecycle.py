@@ -22,9 +22,9 @@ from app.tenancy import names
 from app.tenancy.binding import db
 from app.tenancy.context import ResolvedTenant, tenant_context
 from app.tenancy.database import Connection, connect, utcnow
-from app.tenancy.errors import InvalidName, Refused
+from app.tenancy.errors import Refused
 from app.tenancy.locks import file_lock
-from app.tenancy.registry import Domain, Tenant, Tier, VisitLeave
+from app.tenancy.registry import Domain, Tenant, Tier, TierCap, VisitLeave
 
 if TYPE_CHECKING:
     from app.tenancy import Tenancy
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 LOCKS = 64
 STAMP = "INSERT INTO stamp (id, tenant_id, epoch, version) VALUES (1, ?, ?, 1)"
 
+Told = tuple[str, dict[str, Any]] | None  # the kind of an act, with its detail
+
 # What modules bring to the life of a tenant; each of these runs inside the tenant's context, and the caller commits.
 _planters: list[Callable[[str], None]] = []
 owner_makers: list[Callable[[str, str, str | None], str | None]] = []
 counts: dict[str, Callable[[], int]] = {}
 shown: dict[str, Callable[[], Any]] = {}
-settlers: list[Callable[[Connection], None]] = []
+settlers: list[Callable[[Connection], Told]] = []
 hearers: list[Callable[[Tenancy, ResolvedTenant, str, dict[str, Any]], None]] = []
 
 
@@ -57,10 +59,11 @@ def shows(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     return register
 
 
-def settles(settler: Callable[[Connection], None]) -> Callable[[Connection], None]:
+def settles(settler: Callable[[Connection], Told]) -> Callable[[Connection], Told]:
     """Have `settler` called with the file of a tenant that was brought back from the past, before anybody uses it.
 
-    It works by plain SQL, and takes away what must not happen, or hold, a second time.
+    It works by plain SQL, and takes away what must not happen, or hold, a second time. What it returns, the kind of an act
+    with its detail, the audit tells.
     """
     if settler not in settlers:
         settlers.append(settler)
@@ -86,7 +89,7 @@ def hears(hearer: Callable[[Tenancy, ResolvedTenant, str, dict[str, Any]], None]
 
 
 def tell(tenancy: Tenancy, tenant_id: str, act: str, **detail: Any) -> None:
-    """Let modules hear what was done to a tenant: "suspended", "resumed", "archived" or "key_rotated"."""
+    """Let modules hear what was done to a tenant, such as "suspended", "key_rotated" or "domain_added"."""
     tenant = tenancy.registry.by_id(tenant_id)
     for hearer in hearers if tenant else ():
         hearer(tenancy, tenant, act, detail)  # type: ignore[arg-type]
@@ -115,7 +118,8 @@ class Lifecycle:
     ) -> ResolvedTenant:
         """Make a tenant and return it, active; `furnish` adds what the caller wants in the first transaction.
 
-        Raises `InvalidName` for a name that cannot be given, `Refused` when the slug or a domain is taken.
+        Raises `InvalidName` for a name that cannot be given, `Refused` when the slug or a domain is taken, `QuotaExceeded`
+        for more domains than the plan has room for.
         """
 
         def fill(tenant: ResolvedTenant) -> None:
@@ -169,10 +173,7 @@ class Lifecycle:
         **wishes: Any,
     ) -> ResolvedTenant:
         slug = names.slug(slug)
-        own = f"{slug}.{self._tenancy.config.base_domain}"
-        hosts = tuple(dict.fromkeys([*(names.host(domain) for domain in domains), own]))
-        if self._tenancy.config.platform_host in hosts:
-            raise InvalidName(f"{self._tenancy.config.platform_host} is the platform's own host; give another domain.")
+        hosts = tuple(dict.fromkeys([*(names.host(domain) for domain in domains), self._tenancy.domains.own(slug)]))
         # A few locks that many slugs share, so that ten thousand tenants do not leave ten thousand files.
         with file_lock(self._tenancy.config.instance / "locks" / f"create-{crc32(slug.encode()) % LOCKS}"):
             tenant = self._reserve(slug, name.strip() or slug, hosts, tier, **wishes)
@@ -223,8 +224,9 @@ class Lifecycle:
             if existing is not None and existing.state != "provisioning":
                 raise Refused(f"The short name {slug!r} is taken; choose another.")
             tenant_id = existing.id if existing else secrets.token_hex(16)
-            self._refuse_taken(registry, hosts, tenant_id)
             wishes = {"name": name, "tier_name": self._tier(registry, tier), **wishes}
+            of_plan = select(TierCap.cap).where(TierCap.tier == wishes["tier_name"], TierCap.meter == "domains")
+            self._tenancy.domains.claim(registry, tenant_id, slug, hosts, registry.scalar(of_plan))
             # Asked again after a cut, the newest wishes hold.
             if existing:
                 registry.execute(update(Tenant).where(Tenant.id == tenant_id).values(**wishes))
@@ -249,11 +251,6 @@ class Lifecycle:
                 f"There is no tier {wanted!r}. The tiers are: {', '.join(registry.scalars(select(Tier.name)))}."
             )
         return wanted
-
-    def _refuse_taken(self, registry: EngineConnection, hosts: tuple[str, ...], tenant_id: str) -> None:
-        taken = registry.scalars(select(Domain.host).where(Domain.host.in_(hosts), Domain.tenant_id != tenant_id)).all()
-        if taken:
-            raise Refused(f"The domain {taken[0]} belongs to another tenant.")
 
     def _make_place(self, tenant: ResolvedTenant) -> None:
         """Make the tenant's key and an empty folder. What an unfinished creation left is removed."""

@@ -33,7 +33,7 @@ class Tier(RegistryModel):
     max_jobs: Mapped[int] = mapped_column(default=2)  # that may be on their way or running at once: the tenant's share
     backup_days: Mapped[int] = mapped_column(default=92)  # that a moment is kept at most
     backup_share: Mapped[int] = mapped_column(default=3)  # times its own size that a tenant's shelf may take
-    second_factor: Mapped[str] = mapped_column(default="")  # of whom one is asked: "", owners, everybody
+    second_factor: Mapped[str] = mapped_column(default="")  # of whom one is asked: "", owners, managers, everybody
     position: Mapped[int] = mapped_column(default=0)
 
     caps: Mapped[list[TierCap]] = relationship(cascade="all, delete-orphan")
@@ -131,6 +131,7 @@ class OperatorSession(RegistryModel):
     last_seen_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     proved_at: Mapped[datetime | None] = mapped_column(Timestamp, default=utcnow)  # when all factors were given last
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
+    user_agent: Mapped[str] = mapped_column(default="")
 
     operator: Mapped[Operator] = relationship()
 
