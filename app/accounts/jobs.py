@@ -3,50 +3,53 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from app.accounts import letters
-from app.accounts.models import Attempt, Device, Invitation, Session, SetUpLink, SignInLink, SignInRules, User
-from app.facilities import audit, events, mail
+from app.accounts.models import (
+    Attempt,
+    Device,
+    Invitation,
+    Session,
+    SetUpLink,
+    SignInLink,
+    SignInRules,
+    SupportVisit,
+    User,
+)
+from app.facilities import audit, events, mail, outgoing
 from app.facilities.events import Event
-from app.tenancy import db, utcnow
+from app.facilities.outgoing import Outgoing
+from app.tenancy import db
 from app.tenancy.jobs import every, job
 
-GIVE_UP_AFTER = timedelta(days=2)
-TRIES = 100  # more than two days have room for, with an hour between them
 
-
-@events.later("PersonInvited", "PersonInvitedAgain", name="accounts.send_invitation", timeout=120, tries=TRIES)
+@events.later("PersonInvited", "PersonInvitedAgain", name="accounts.send_invitation", timeout=120, tries=outgoing.TRIES)
 def send_invitation(event: Event) -> None:
     """Send the letter of an invitation that is still open. One that cannot leave is tried for two days, and shown as failed."""
-    invitation_id, asked_at = event.subject_id, event.created_at
+    invitation_id = event.subject_id
     invitation = db.session.get(Invitation, invitation_id)
     if invitation is None or invitation.is_over or invitation.letter_state != "due":
         return
-    state, error = "sent", ""
     try:
         _send(invitation)
     except mail.MailRefused as refusal:
-        state, error = "failed", str(refusal)
+        _mark(invitation_id, "failed", str(refusal))
     except mail.MailDown as down:
-        is_over = utcnow() - asked_at > GIVE_UP_AFTER
-        _mark(invitation_id, "failed" if is_over else "due", str(down))
-        if is_over:
-            return
+        _mark(invitation_id, "due", str(down))
         db.session.commit()
         raise
-    _mark(invitation_id, state, error)
+    else:
+        _mark(invitation_id, "sent")
 
 
 def _send(invitation: Invitation) -> None:
     invitation.ensure_link()
     letter = letters.invitation_letter(invitation)
-    # What the letter says must hold before it leaves, and the relay may take its time with nothing locked.
-    db.session.commit()
-    mail.send(letter.as_message(), letters.name_of(letter))
+    outgoing.send(letter, letters.name_of(letter), "may:people.manage", patience=outgoing.PATIENCE)
 
 
-def _mark(invitation_id: int, state: str, error: str) -> None:
+def _mark(invitation_id: int, state: str, error: str = "") -> None:
     """Note what became of the letter, unless the invitation was accepted or withdrawn meanwhile."""
     invitation = db.session.get(Invitation, invitation_id)
     if invitation is not None:
@@ -60,9 +63,12 @@ def send_help(email: str) -> None:
     token = SetUpLink.help(user) if user and user.is_active else None
     if user is None or token is None:
         return
-    letter = letters.help_letter(user, token, secrets.token_hex(12))
-    db.session.commit()  # The relay may take its time, and nobody is to wait for it with the file locked.
-    mail.send(letter.as_message(), letters.name_of(letter))
+    try:
+        letters.send(letters.help_letter(user, token, secrets.token_hex(12)))
+    except mail.MailDown:
+        SetUpLink.take_back(token)
+        db.session.commit()
+        raise
 
 
 @job("accounts.send_sign_in_link", timeout=120)
@@ -72,27 +78,32 @@ def send_sign_in_link(email: str) -> None:
     if user is None or not user.is_active or not SignInRules.mine().by_letter:
         return
     audit.note("sign_in_link_sent", subject=user.email)
-    letter = letters.sign_in_letter(user, SignInLink.issue(user), secrets.token_hex(12))
-    db.session.commit()  # The relay may take its time, and nobody is to wait for it with the file locked.
-    mail.send(letter.as_message(), letters.name_of(letter))
+    letters.send(letters.sign_in_letter(user, SignInLink.issue(user), secrets.token_hex(12)))
 
 
-@job("accounts.send_warning", timeout=120)
+@job("accounts.send_warning", timeout=120, tries=outgoing.TRIES)
 def send_warning(user_id: int, letter: str, browser: str, at: str) -> None:
     """Tell a person by letter what happened to what lets them in, or to one of their browsers."""
     user = db.session.get(User, user_id)
     if user is None or not user.is_active:
         return
-    warning = letters.warning(letter, user, browser, datetime.fromisoformat(at))
-    db.session.rollback()
-    mail.send(warning.as_message(), letters.name_of(warning))
+    letters.send(letters.warning(letter, user, browser, datetime.fromisoformat(at)))
+
+
+@job("accounts.tell_of_visit", timeout=120, tries=outgoing.TRIES)
+def tell_of_visit(user_id: int, visit_id: int) -> None:
+    """Tell an owner by letter that an operator came in to help, why and until when."""
+    user, visit = db.session.get(User, user_id), db.session.get(SupportVisit, visit_id)
+    if user is not None and visit is not None and user.is_active:
+        letters.send(letters.visit_letter(user, visit))
 
 
 @every("H H(1-5) * * *", name="accounts.purge")
 def purge() -> None:
-    """Remove, every night, the sessions that have run out, devices that nobody uses, and links of long ago."""
+    """Remove, every night, the sessions that have run out, devices that nobody uses, links and letters of long ago."""
     Session.sweep()
     Device.sweep()
     SetUpLink.sweep()
     SignInLink.sweep()
     Attempt.sweep()
+    Outgoing.sweep()

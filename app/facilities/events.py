@@ -181,6 +181,11 @@ def record(kind: Kind, subject_id: int, *, audience: str, by: int | None = None,
     return recorded
 
 
+def work_for(event: Event, job: str) -> Due:
+    """Return the row of the job of that name that is to answer an event; raises `NoResultFound` for one that is done."""
+    return db.session.scalars(select(Due).where(Due.event_id == event.id, Due.job == job)).one()
+
+
 def position() -> Position:
     """Return the end of the current tenant's log."""
     epoch, last = db.session.execute(_END).one()

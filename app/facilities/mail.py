@@ -119,6 +119,11 @@ def address(email: str, name: str = "") -> Address:
     return Address(one_line(name), local, domain)
 
 
+def as_written(to: Address) -> str:
+    """Return an address as people write it, its host in their own letters."""
+    return f"{to.username}@{idna.decode(to.domain)}"
+
+
 def is_address(email: str) -> bool:
     """Tell whether a letter could be sent to `email`; nobody is asked whether it exists."""
     try:

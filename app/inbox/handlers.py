@@ -1,4 +1,4 @@
-"""What the inbox does about what happens elsewhere, in the same transaction."""
+"""What the inbox does about what happens, in the same transaction."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from sqlalchemy import select
 
 from app.accounts import User, may
 from app.content import find_submission
-from app.facilities import events
+from app.facilities import events, outgoing
 from app.facilities.events import Event
-from app.inbox.models import Contact, Conversation
+from app.inbox.letters import subject_of
+from app.inbox.models import Contact, Conversation, Message
 from app.tenancy import db
 
 
@@ -31,3 +32,12 @@ def free_conversations(event: Event) -> None:
     held = select(Conversation).where(Conversation.assignee_id == event.subject_id, Conversation.state != "closed")
     for conversation in db.session.scalars(held).all():
         conversation.assign_to(None, by=by)
+
+
+@events.react("ReplyWritten", "LetterRetried")
+def want_letter(event: Event) -> None:
+    """Have the letter with a reply stand among those of the organisation."""
+    message = db.session.get_one(Message, event.subject_id)
+    conversation = db.session.get_one(Conversation, message.conversation_id)
+    work, subject = events.work_for(event, "inbox.send_letter"), subject_of(conversation)
+    outgoing.want(work, conversation.contact.email, subject, event.audience, conversation.href)

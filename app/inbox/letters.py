@@ -18,7 +18,7 @@ def letter_of(message: Message) -> mail.Letter:
     return mail.Letter(
         sender=mail.address(conversation.box.address, current_site().name),
         to=mail.address(conversation.contact.email, conversation.contact.name),
-        subject=_subject(conversation),
+        subject=subject_of(conversation),
         text=_signed(message.text, conversation.box.signature),
         letter_id=message.letter_id,
         date=message.created_at,
@@ -26,7 +26,7 @@ def letter_of(message: Message) -> mail.Letter:
     )
 
 
-def _subject(conversation: Conversation) -> str:
+def subject_of(conversation: Conversation) -> str:
     """Return what the letter is called; whoever gave no subject need not read their own first words as one."""
     subject = conversation.subject
     if not conversation.has_subject:

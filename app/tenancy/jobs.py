@@ -22,7 +22,7 @@ from sqlalchemy import event
 
 from app.tenancy import current_tenant, due, tenancy, tenant_context
 from app.tenancy.binding import BoundSession, db
-from app.tenancy.context import ResolvedTenant
+from app.tenancy.context import ResolvedTenant, current_scope
 from app.tenancy.errors import DatabaseUnreadable, FreeholdError, TenantBusy, TenantGone, TenantSuspended
 
 log = structlog.get_logger(__name__)
@@ -32,6 +32,7 @@ FIELDS = {"tenant": str, "due": int, "attempt": int, "job": str, "mac": str}
 HELD_STATES = {"suspended": TenantSuspended, "provisioning": TenantBusy}
 GONE_STATES = ("archived", "deleted")
 MOST_TRIES = 8
+_WORK = "due-"  # and the number of the row: what a log line of a job is known by
 
 
 class EnvelopeRefused(FreeholdError):
@@ -134,12 +135,19 @@ def tries() -> dict[str, int]:
     return {known.name: known.tries for known in jobs()}
 
 
-def later(name: str, *, run_at: datetime | None = None, **arguments: Any) -> None:
+def later(name: str, *, run_at: datetime | None = None, **arguments: Any) -> due.Due:
     """Have the job of that name run after the commit of this transaction, or not before `run_at`; raises `UnknownJob`.
 
-    It costs one row; nothing is lost when Valkey, or this process, ends before the worker hears of it.
+    It costs one row, which is returned; nothing is lost when Valkey, or this process, ends before the worker hears of it.
     """
-    due.add(find(name).name, arguments, run_at=run_at)
+    return due.add(find(name).name, arguments, run_at=run_at)
+
+
+def in_hand() -> int | None:
+    """Return the number of the row whose work this is, None outside of one."""
+    scope = current_scope()
+    number = scope.request_id.partition(_WORK)[2] if scope else ""
+    return int(number) if number else None
 
 
 def sends_with(send: Callable[[list[Envelope]], None]) -> None:
@@ -202,7 +210,7 @@ def open_tenant(tenant_id: str) -> ResolvedTenant:
 
 
 def _perform(app: Flask, tenant: ResolvedTenant, due_id: int) -> bool:
-    with app.app_context(), tenant_context(tenant, origin="job", writes=True, request_id=f"due-{due_id}"):
+    with app.app_context(), tenant_context(tenant, origin="job", writes=True, request_id=f"{_WORK}{due_id}"):
         name = _name_of(due_id)
         if name is None:
             return False
