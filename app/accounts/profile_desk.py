@@ -1,4 +1,4 @@
-"""One's own page: name, password, where one is signed in, and how to leave."""
+"""One's own page: name, picture, how one reads, password, where one is signed in, and how to leave."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from flask import Blueprint, abort, make_response, redirect, render_template, re
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from app.accounts import cookies, devices, passwords, throttle
-from app.accounts.forms import ChangePasswordForm, Form, NameForm, RemovalForm
+from app.accounts import cookies, devices, passwords, pictures, throttle
+from app.accounts.forms import ChangePasswordForm, Form, NameForm, PictureForm, ReadingForm, RemovalForm
 from app.accounts.models import Device, Session, User
 from app.accounts.notices import flash
 from app.accounts.passwords import Hashed, hash_password
 from app.accounts.policy import ask_to_sign_in, member_required
 from app.accounts.previews import is_preview
 from app.accounts.visits import UNSAFE, house, server_session, this_visit
-from app.facilities import audit
+from app.facilities import audit, storage
+from app.facilities.reader import house_zone
 from app.tenancy import db, utcnow
 from app.tenancy.errors import Refused
 
@@ -55,6 +56,47 @@ def rename() -> Response:
         return profile_page(422, name_form=form)
     me().rename(form.name.data)
     return saved("You go by that name from now on.")
+
+
+@blueprint.post("/picture")
+@member_required
+def show_picture() -> Response:
+    """Take a picture of oneself, small and square."""
+    form = PictureForm()
+    if not form.validate():
+        return profile_page(422, picture_form=form)
+    storage.require_room(1)
+    # A picture takes long to read, so the lock that looking up the session took is given back first.
+    db.session.commit()
+    try:
+        made = pictures.prepared(form.picture.data.stream)
+    except Refused as refusal:
+        form.picture.errors = [refusal.advice]
+        return profile_page(422, picture_form=form)
+    session = Session.find(this_visit().token.hash)  # type: ignore[union-attr]
+    if session is None:  # it ended meanwhile
+        return ask_to_sign_in()
+    session.user.show_picture(storage.put(made))
+    return saved("This is how others see you from now on.")
+
+
+@blueprint.post("/picture/removal")
+@member_required
+def remove_picture() -> Response:
+    """Be shown by one's initials again."""
+    me().show_picture(None)
+    return saved("Your picture is gone.")
+
+
+@blueprint.post("/reading")
+@member_required
+def read_in() -> Response:
+    """Take a time zone, and how dates and numbers are written."""
+    form = ReadingForm(house_zone())
+    if not form.validate():
+        return profile_page(422, reading_form=form)
+    me().read_in(form.language.data, form.time_zone.data)
+    return saved("Dates, times and numbers are written like that for you from now on.")
 
 
 @blueprint.post("/password")
@@ -147,19 +189,27 @@ def saved(said: str) -> Response:
     return redirect(url_for("profile.show"), 303)
 
 
-def profile_page(status: int = 200, name_form: Form | None = None, password_form: Form | None = None) -> Response:
+def profile_page(status: int = 200, **wrong: Form) -> Response:
     """Show one's own page, with what was wrong in one of its forms."""
     user = me()
-    own = select(Device).where(Device.user_id == user.id).order_by(Device.last_seen_at.desc(), Device.id.desc())
+    forms = {
+        "name_form": NameForm(formdata=None, name=user.name),
+        "picture_form": PictureForm(formdata=None),
+        "reading_form": ReadingForm(house_zone(), formdata=None, language=user.language, time_zone=user.time_zone),
+        "password_form": ChangePasswordForm(formdata=None),
+    }
+    this = server_session().device_id
+    newest = ((Device.id == this).desc(), Device.last_seen_at.desc(), Device.id.desc())
+    own = select(Device).where(Device.user_id == user.id).order_by(*newest)
     alive = select(Session.device_id).where(Session.user_id == user.id, Session.expires_at > utcnow())
     return page(
         "profile.html",
         status,
-        name_form=name_form or NameForm(formdata=None, name=user.name),
-        password_form=password_form or ChangePasswordForm(formdata=None),
+        **(forms | wrong),
         devices=db.session.scalars(own).all(),
         signed_in=set(db.session.scalars(alive)),
-        this=server_session().device_id,
+        this=this,
+        now=utcnow(),
     )
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import unicodedata
 from typing import BinaryIO
 
 from markupsafe import Markup
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from app.branding.models import Look
-from app.tenancy.errors import Refused
+from app.facilities import images
 
 EDGE = 512  # pixels
 MOST_BYTES = 5 << 20
-MOST_PIXELS = 40_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 SMALL_WORDS = frozenset(("a", "an", "and", "de", "der", "die", "for", "la", "le", "of", "the", "und"))
 
@@ -51,19 +49,12 @@ def prepared(source: BinaryIO) -> bytes:
 
     This is slow: do it before the transaction, then `storage.put` it and `Site.set_logo`.
     """
-    data = source.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise Refused("This picture has more than 5 MB. 512 pixels a side are enough: save it smaller.")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise Refused("This picture has too many pixels. 512 a side are enough: save it smaller.")
-            picture.thumbnail((EDGE, EDGE))
-            written = io.BytesIO()
-            picture.convert("RGBA").save(written, "PNG", optimize=True)
-            return written.getvalue()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Refused("This is not a picture that can be read. Use a PNG, JPEG, WebP or GIF file.") from error
+    return images.remade(source, _small, formats=FORMATS, most=MOST_BYTES, enough=EDGE)
+
+
+def _small(picture: Image.Image) -> bytes:
+    picture.thumbnail((EDGE, EDGE))
+    return images.written(picture.convert("RGBA"), "PNG", optimize=True)
 
 
 def _counts(letter: str) -> bool:

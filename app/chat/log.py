@@ -1,19 +1,18 @@
 """The lines of a room, a page at a time, and how each stands to the one before it.
 
-How a line is shown depends on the lines alone, never on who reads: a page and what is sent to open pages are the same.
+How a line is shown depends on the lines and on the reader's clocks alone: a page and what is sent to open pages are the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import Select, select
 
-from app.branding import current_site
 from app.chat.models import Line, Room
-from app.facilities import clock
+from app.facilities.reader import Reader, current_reader
 from app.tenancy import db
 
 PER_PAGE = 40
@@ -22,22 +21,22 @@ TOGETHER = timedelta(minutes=5)  # lines of one author stand under one name
 
 @dataclass(frozen=True)
 class Shown:
-    """A line, when it was written by the clocks of the organisation, and whether it begins a day or goes on in one breath."""
+    """A line, who reads it, and whether it begins a day by their clocks or goes on in one breath."""
 
     line: Line
-    at: datetime
+    reader: Reader
     follows: bool
     opens_day: bool
 
     @property
     def time(self) -> str:
         """Return the time of day, such as "14:05"."""
-        return f"{self.at:%H:%M}"
+        return self.reader.time(self.line.created_at)
 
     @property
     def day(self) -> str:
         """Return the day, such as "Sunday, 7 March 2027"."""
-        return f"{self.at:%A, %-d %B %Y}"
+        return self.reader.weekday(self.line.created_at)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def around(room: Room, line_id: int) -> Page:
 def show(line: Line) -> Shown:
     """Return one line as it stands in its room."""
     above = db.session.scalar(_above(line.room_id, line.id))
-    return _shown(line, above, current_site().time_zone)
+    return _shown(line, above, current_reader())
 
 
 def _before(room: Room, line_id: int | None = None, limit: int = PER_PAGE) -> list[Line]:
@@ -103,16 +102,16 @@ def _above(room_id: int, line_id: int | None, limit: int = 1) -> Select[Line]:
 def _page(room: Room, lines: list[Line]) -> Page:
     if not lines:
         return Page([], False, room.newest_id() > 0)
-    zone = current_site().time_zone
+    reader = current_reader()
     above = db.session.scalar(_above(room.id, lines[0].id))
-    shown = [_shown(line, one_above, zone) for line, one_above in zip(lines, [above, *lines], strict=False)]
+    shown = [_shown(line, one_above, reader) for line, one_above in zip(lines, [above, *lines], strict=False)]
     return Page(shown, above is not None, room.newest_id() > lines[-1].id)
 
 
-def _shown(line: Line, above: Line | None, zone: str) -> Shown:
-    at = clock.local(line.created_at, zone)
-    opens_day = above is None or clock.local(above.created_at, zone).date() != at.date()
-    return Shown(line, at, not opens_day and above is not None and _is_one_breath(above, line), opens_day)
+def _shown(line: Line, above: Line | None, reader: Reader) -> Shown:
+    day = reader.local(line.created_at).date()
+    opens_day = above is None or reader.local(above.created_at).date() != day
+    return Shown(line, reader, not opens_day and above is not None and _is_one_breath(above, line), opens_day)
 
 
 def _is_one_breath(above: Line, line: Line) -> bool:

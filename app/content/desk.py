@@ -11,7 +11,6 @@ from sqlalchemy.orm import load_only
 from werkzeug.wrappers import Response
 
 from app.accounts import current_user, flash, needs
-from app.branding import current_site
 from app.content.editor import Draft, fill, take_over
 from app.content.forms import SOURCE_LENGTH, EntryForm
 from app.content.frame import current_frame
@@ -19,6 +18,7 @@ from app.content.models import Entry
 from app.facilities import clock
 from app.facilities.html import clean, render_markdown
 from app.facilities.pagination import paginate
+from app.facilities.reader import current_reader
 from app.tenancy import db, utcnow
 
 blueprint = Blueprint("content_desk", __name__, url_prefix="/desk/content")
@@ -31,7 +31,7 @@ STATES = {
     "draft": "Drafts",
     "trashed": "Trash",
 }
-LISTED = (Entry.kind, Entry.title, Entry.path, Entry.state, Entry.visibility, Entry.is_front)
+LISTED = (Entry.kind, Entry.title, Entry.path, Entry.state, Entry.state_before, Entry.visibility, Entry.is_front)
 PER_PAGE = 30
 
 
@@ -165,7 +165,7 @@ def _counts() -> dict[str, int]:
 
 def _editor(form: EntryForm, kind: str, entry: Entry | None, theirs: Draft | None = None) -> Response:
     status = 409 if theirs else 422 if form.errors else 200
-    shown = {"form": form, "kind": kind, "entry": entry, "theirs": theirs, "zone": current_site().time_zone}
+    shown = {"form": form, "kind": kind, "entry": entry, "theirs": theirs, "zone": current_reader().time_zone}
     return make_response(render_template("content/desk/editor.html", **shown), status)
 
 
@@ -182,7 +182,7 @@ def _save(form: EntryForm, entry: Entry) -> Response:
     if act == "publish":
         entry.publish()
     elif act == "schedule" and form.at.data:
-        entry.publish(at=clock.from_local(form.at.data, current_site().time_zone))
+        entry.publish(at=clock.from_local(form.at.data, current_reader().time_zone))
     db.session.commit()
     flash("success", f"“{entry.title}” is {'saved' if act == 'save' else entry.status}.")
     return redirect(url_for(".entry", entry_id=entry.id), 303)

@@ -8,10 +8,10 @@ from typing import Self
 
 from sqlalchemy import select
 
-from app.branding import current_site
 from app.content.forms import EntryForm
 from app.content.models import Entry, Topic
-from app.facilities import clock, html
+from app.facilities import html
+from app.facilities.reader import current_reader
 from app.tenancy import db
 
 
@@ -100,8 +100,8 @@ def _possible_parents(entry: Entry | None) -> list[tuple[int, str]]:
 
 
 def _wall(moment: datetime | None) -> datetime | None:
-    """Return what the organisation's clocks show at that moment, as a date field takes it."""
-    return clock.local(moment, current_site().time_zone).replace(tzinfo=None) if moment else None
+    """Return what the writer's clocks show at that moment, as a date field takes it."""
+    return current_reader().local(moment).replace(tzinfo=None) if moment else None
 
 
 def _lines(text: str | None) -> str:

@@ -10,9 +10,9 @@ from flask_login import current_user
 from sqlalchemy import Select, select
 
 from app.accounts import may, member_required
-from app.branding import current_site
 from app.content.models import Entry
 from app.facilities import clock, limits, settings
+from app.facilities.reader import current_reader
 from app.tenancy import current_tenant, db
 
 blueprint = Blueprint("desk", __name__)
@@ -50,7 +50,7 @@ def home() -> str:
     is_editor = may("content.edit")
     return render_template(
         "content/desk/home.html",
-        greeting=greeting(current_site().time_zone),
+        greeting=greeting(current_reader().time_zone),
         person=current_user,
         notice_text=settings.text("desk_notice"),
         nearing=limits.nearing() if may("settings.manage") else [],
@@ -63,7 +63,7 @@ def home() -> str:
 
 
 def greeting(zone: str) -> str:
-    """Return the words for the time of day where the organisation is."""
+    """Return the words for the time of day in that zone."""
     hour = clock.local(clock.now(), zone).hour
     return "Good morning" if 4 <= hour < 12 else "Good afternoon" if 12 <= hour < 18 else "Good evening"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 
 def now() -> datetime:
@@ -19,6 +19,13 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return ZoneInfo("UTC")
+
+
+@cache
+def time_zones() -> tuple[tuple[str, str], ...]:
+    """Return the zones that people know by a city, as choices: the name, and how it is shown."""
+    cities = (name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/")))
+    return (("UTC", "UTC"), *((name, name.replace("_", " ").replace("/", " / ")) for name in sorted(cities)))
 
 
 def local(dt: datetime, zone_name: str) -> datetime:

@@ -2,8 +2,9 @@
 
 A `House` is a tenant with open streams. It looks into the tenant's file when its bell rings, and whenever the file's time
 stamps have moved, twice a second; so a lost ring costs half a second. Each look asks again who is still signed in, whether the
-tenant is still served, and for each event who may see it now. A fragment is rendered once for all of them. Who reads too
-slowly is let go and resumes where they were. This runs in the process `live`, on greenlets; it blocks on nothing of one tenant.
+tenant is still served, and for each event who may see it now. A fragment is rendered once for all of them whose dates and
+times are written alike. Who reads too slowly is let go and resumes where they were. This runs in the process `live`, on
+greenlets; it blocks on nothing of one tenant.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from flask import Flask, current_app
 
 from app.facilities import doorbell, events, queue
 from app.facilities.events import Event, Position
+from app.facilities.reader import Reader, written_for
 from app.tenancy import ResolvedTenant, Tenancy, current_tenant, db, tenant_context, utcnow
 from app.tenancy.errors import FreeholdError
 from app.tenancy.placements import Signature
@@ -88,6 +90,7 @@ class Stream:
     person: int
     position: Position
     until: datetime  # when the session is over
+    reader: Reader  # how its page is written
     waiting: deque[Frame] = field(default_factory=deque)
     size: int = 0  # bytes waiting
     is_ended: bool = False
@@ -192,14 +195,14 @@ class Hub:
             for stream in list(house.streams):
                 stream.end()
 
-    def open(self, session_id: int, person: int, until: datetime, after: Position | None) -> Stream:
+    def open(self, session_id: int, person: int, until: datetime, after: Position | None, reader: Reader) -> Stream:
         """Open a stream for the current tenant that goes on after that place, or begins anew when it cannot.
 
         A browser that has too many loses its oldest. Raises `TooManyStreams` when the whole organisation has. The stream is
         subscribed first and then reads what it missed, so nothing falls between.
         """
         tenant = current_tenant()
-        stream = Stream(session_id, person, after or Position("", 0), until)
+        stream = Stream(session_id, person, after or Position("", 0), until, reader)
         self.begin()
         with self._guard:
             house = self._houses.setdefault(tenant.id, House(tenant.id))
@@ -383,16 +386,12 @@ class Hub:
                 reader.position = max(reader.position, house.position, key=lambda at: at.id)
 
     def _give(self, event: Event, streams: list[Stream], epoch: str) -> None:
-        """Give an event to those of `streams` whose person may see it now."""
+        """Give an event to those of `streams` whose person may see it now, written for each kind of reader once."""
         allowed = events.may_see(event.audience, {stream.person for stream in streams})
-        if not allowed:
-            return
-        at = Position(epoch, event.id)
-        frame = message("message", facts(event), at)
-        if len(frame) > LARGEST_FRAME:
-            frame = message("reset", {"reason": "too large"}, at)
+        at, frames = Position(epoch, event.id), dict[Reader, Frame]()
         for stream in streams:
             if stream.person in allowed:
+                frame = frames.get(stream.reader) or frames.setdefault(stream.reader, written(event, at, stream.reader))
                 stream.give(frame, at)
                 self.counters.frames += 1
                 self.counters.let_go += stream.is_let_go
@@ -411,6 +410,13 @@ class Hub:
 def readers_of(house: House) -> list[Stream]:
     """Return the open streams that have had everything up to the house's position."""
     return [stream for stream in house.streams if stream.is_resumed and not stream.is_ended]
+
+
+def written(event: Event, at: Position, reader: Reader) -> Frame:
+    """Return the message of an event as that reader gets it; what is too large, pages fetch by themselves."""
+    with written_for(reader):
+        frame = message("message", facts(event), at)
+    return frame if len(frame) <= LARGEST_FRAME else message("reset", {"reason": "too large"}, at)
 
 
 def facts(event: Event) -> dict[str, Any]:

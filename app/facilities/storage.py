@@ -26,13 +26,15 @@ from typing import Any, BinaryIO
 import puremagic
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.facilities import limits
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, rotation, tenancy, utcnow
 from app.tenancy.database import Connection, waiting
 from app.tenancy.errors import DiskFull, FreeholdError
+from app.tenancy.jobs import job, later
 
 CHUNK = 65536  # bytes of plaintext
 _SEALED = CHUNK + 16
@@ -87,6 +89,23 @@ def put(data: bytes | BinaryIO, mime: str = "") -> StoredFile:
     finally:
         temporary.unlink(missing_ok=True)
     return file
+
+
+def forget(name: str) -> None:
+    """Let go of a file that the caller shows no more; one that is shown elsewhere stays. Its bytes go after the commit."""
+    try:
+        with db.session.begin_nested():
+            db.session.execute(delete(StoredFile).where(StoredFile.name == name))
+    except IntegrityError:  # somebody else's row names it
+        return
+    later("storage.clear", stored=name)
+
+
+@job("storage.clear", timeout=60)
+def clear(stored: str) -> None:
+    """Remove the bytes of a file that was let go, unless the same ones were put here again meanwhile."""
+    if find(stored) is None:
+        (_folder(current_tenant().id) / stored[:2] / stored).unlink(missing_ok=True)
 
 
 def count() -> int:

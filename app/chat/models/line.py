@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import ForeignKey, UniqueConstraint, func, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.accounts import User
 from app.facilities import events
@@ -55,6 +55,8 @@ class Line(TenantModel):
     removed_at: Mapped[datetime | None] = mapped_column(Timestamp)
     client_id: Mapped[str | None]  # names the sending of it, so that one sent twice is written once
     told_for: Mapped[str | None] = mapped_column(unique=True)  # what a told line is about, such as "conversation:7"
+
+    author: Mapped[User | None] = relationship(lazy="joined", viewonly=True)
 
     @classmethod
     def count(cls) -> int:
