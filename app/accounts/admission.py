@@ -52,6 +52,7 @@ class Door:
     """How people come in at one kind of house, once their password was right."""
 
     factors: Factors
+    when_asked: str  # after "It is asked for"
 
     def __init__(self, name: str, subdomain: str | None = None) -> None:
         self.blueprint = blueprint = Blueprint(name, __name__, subdomain=subdomain)
@@ -83,6 +84,9 @@ class Door:
     def note_failure(self, person: Any) -> None:
         """Note that a wrong code was given, and commit."""
         raise NotImplementedError
+
+    def warn(self, person: Any, letter: str) -> None:
+        """Have a letter tell a person what happened to what lets them in, where letters are written."""
 
     @property
     def issuer(self) -> str:
@@ -241,6 +245,7 @@ class PeoplesDoor(Door):
     """The door of an organisation."""
 
     factors = PEOPLE
+    when_asked = "when you sign in with a browser that is not known yet"
 
     def welcome(self, person: User, target: str, *, is_proved: bool) -> Response:
         from app.accounts.views import welcome  # which asks this module first
@@ -254,9 +259,7 @@ class PeoplesDoor(Door):
         return devices.known(person) is not None
 
     def asks(self, person: User) -> bool:
-        """Tell whether the plan or the organisation asks a second factor of this person; a preview asks nobody."""
-        asked_of = max(SignInRules.mine().second_factor, current_tenant().second_factor, key=ASKED_OF.index)
-        return not previews.is_preview() and (asked_of == "everybody" or (asked_of == "owners" and person.is_owner))
+        return is_asked(person, SignInRules.mine().second_factor)
 
     def has_password(self, email: str, password: str) -> bool:
         return User.authenticate(email, password) is not None
@@ -265,9 +268,20 @@ class PeoplesDoor(Door):
         audit.note_seldom("second_factor_failed", f"code of {person.email}", subject=person.email)
         db.session.commit()
 
+    def warn(self, person: User, letter: str) -> None:
+        person.warn(letter)
+
     @property
     def issuer(self) -> str:
         return current_tenant().name
+
+
+def is_asked(person: User, rule: str) -> bool:
+    """Tell whether the plan, or the organisation by its `rule`, asks a second factor of a person; a preview asks nobody."""
+    asked_of = max(rule, current_tenant().second_factor, key=list(ASKED_OF).index)
+    if previews.is_preview() or not asked_of:
+        return False
+    return asked_of == "everybody" or person.is_owner or (asked_of == "managers" and person.may("people.manage"))
 
 
 door = PeoplesDoor("second")

@@ -30,9 +30,12 @@ from app.tenancy import db, utcnow
 STEP = 30  # seconds that a code of an app is shown for
 CODES = 10  # recovery codes in a set
 FEW_CODES = 3  # at which a new set is due
-CODES_LEFT = Markup(
-    'You have {codes} left. <a href="/desk/profile/security/">Set up your app again, or get new codes</a>.'
+NO_CODES = Markup(
+    "You have no recovery codes: they were used up, or stopped counting when all was brought back from a copy. "
+    '<a href="{page}">Get new ones</a>.'
 )
+CODES_LEFT = Markup('You have {codes} left. <a href="{page}">Set up your app again, or get new codes</a>.')
+CODES_PAGE = "/desk/profile/security/"
 CODE_BYTES = 15  # of a recovery code: 120 bits
 TO_PROVE = timedelta(minutes=10)  # that an attempt lasts
 TO_ENROL = timedelta(minutes=30)  # that one lasts for which an app may have to be installed first
@@ -53,6 +56,10 @@ class Factors:
         """Return how many recovery codes a person has left."""
         mine = select(func.count()).select_from(self.code).where(self.code.person_id == person.id)
         return db.session.scalar(mine) or 0
+
+    def lacks_codes(self, person: Any) -> bool:
+        """Tell whether a person has a second factor, and no recovery code left."""
+        return bool(self.of(person)) and not self.codes_left(person)
 
     def begin(self, person: Any, token_hash: str, target: str = "", lifetime: timedelta = TO_PROVE) -> Any:
         """Begin an attempt of a person in the browser whose cookie has this hash, in the place of one begun before."""
@@ -134,6 +141,10 @@ class Factors:
         if not self.of(person):
             db.session.execute(delete(self.code).where(self.code.person_id == person.id))
 
+    def stop(self, person: Any) -> None:
+        """Let nothing go on that a person has begun."""
+        db.session.execute(delete(self.attempt).where(self.attempt.person_id == person.id))
+
     def clear(self, person: Any) -> None:
         """Take everything from a person that proves them beside their password."""
         for table in (self.factor, self.code, self.attempt):
@@ -193,9 +204,17 @@ def _grown(seed: str, purpose: str) -> bytes:
     return hmac.digest(seed.encode(), purpose.encode(), sha256)
 
 
-def codes_in_words(left: int) -> str:
-    """Say how many recovery codes there are."""
-    return f"{left or 'no'} recovery code{'' if left == 1 else 's'}"
+def tell_of_codes(left: int, page: str) -> None:
+    """Say on the next page how many recovery codes somebody has left, and where there are more."""
+    codes = f"{left} recovery code{'' if left == 1 else 's'}"
+    text = CODES_LEFT.format(codes=codes, page=page) if left else NO_CODES.format(page=page)
+    flash("warning" if left < FEW_CODES else "info", text)
+
+
+def tell_who_has_no_codes(person: Any) -> None:
+    """Say to somebody who signs in that their recovery codes are gone, as after a restore."""
+    if PEOPLE.lacks_codes(person):
+        tell_of_codes(0, CODES_PAGE)
 
 
 def _code_hash(code: str) -> str:
@@ -213,8 +232,7 @@ def _id_of(answer: str) -> str:
 def _note(kind: str, person: Any, **detail: Any) -> None:
     audit.note(kind, actor=person.email, subject=person.email, **detail)
     if kind == "recovery_code_used":
-        left = detail["left"]
-        flash("warning" if left < FEW_CODES else "info", CODES_LEFT.format(codes=codes_in_words(left)))
+        tell_of_codes(detail["left"], CODES_PAGE)
     if kind in ("factor_added", "factor_removed"):
         person.warn("factors_changed")
     if kind == "factor_added" and len(PEOPLE.of(person)) == 1:

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 from app.accounts.admission import keep_out_of_caches
 from app.accounts.forms import RulesForm
 from app.accounts.freshness import fresh_required
-from app.accounts.models import SignInRules
+from app.accounts.models import ASKED_OF, SignInRules
 from app.accounts.notices import flash
 from app.accounts.policy import needs
 from app.accounts.previews import is_preview
@@ -40,23 +40,20 @@ def show() -> Response:
 @needs("security.manage")
 @fresh_required
 def decide() -> Response:
-    """Let other rules hold from now on, for the next sign-in of everybody."""
+    """Let other rules hold from now on, for those who are in as well."""
     form = RulesForm()
     if not form.validate():
         return page(form, 422)
+    before = SignInRules.mine().told()
     SignInRules.decide(form.second_factor.data, form.by_letter.data)
-    audit.note(
-        "sign_in_rules_set",
-        actor=current_user.email,
-        second_factor=form.second_factor.data,
-        by_letter=form.by_letter.data,
-    )
+    audit.note("sign_in_rules_set", actor=current_user.email, before=before, after=SignInRules.mine().told())
     db.session.commit()
-    flash("success", "Saved. It holds from the next sign-in of everybody on.")
+    flash("success", "Saved. It holds at once.")
     return redirect("/desk/settings/security/", 303)
 
 
 def page(form: RulesForm, status: int = 200) -> Response:
     """Show the rules, beside what the plan asks for in any case."""
     asked = current_tenant().second_factor
-    return make_response(render_template("accounts/desk/sign_in_rules.html", form=form, plan_asks=asked), status)
+    told = ASKED_OF[asked].lower() if asked else ""
+    return make_response(render_template("accounts/desk/sign_in_rules.html", form=form, plan_asks=told), status)

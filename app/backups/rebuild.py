@@ -21,7 +21,7 @@ from typing import Any
 import sqlcipher3.dbapi2 as driver
 from alembic.util import CommandError
 from flask import Flask
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from app.backups import salvage
@@ -431,12 +431,16 @@ def _opens(name: str) -> bool:
 
 
 def _begin_anew(tenancy: Tenancy) -> None:
-    """Drop what must not live on: previews, operators' sessions, and orders of which nobody knows whether they were done."""
+    """Drop what must not live on: previews, orders of which nobody knows whether they were done, and of operators their
+    sessions, what they had begun and their recovery codes, which may have been used since.
+    """
     for tenant in list(tenancy.registry.tenants()):
         if tenant.preview_of is not None:
             tenancy.lifecycle.discard(tenant)
     with tenancy.engines["registry"].begin() as registry:
         registry.execute(delete(OperatorSession))
+        registry.execute(text("DELETE FROM operator_attempt"))
+        registry.execute(text("DELETE FROM operator_recovery_code"))
     told = "The machine was rebuilt from its copies meanwhile. Please ask again."
     is_open = Order.state.in_((WAITING, RUNNING))
     with tenancy.engines["ledger"].begin() as ledger:

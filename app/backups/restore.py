@@ -247,9 +247,8 @@ def _settle(tenancy: Tenancy, file: Connection, owner: str, tenant_id: str, epoc
     """Begin a new life of the file: streams start anew, caches miss, and what must not happen twice does not."""
     file.execute("BEGIN IMMEDIATE")
     file.execute("UPDATE stamp SET tenant_id = ?, epoch = ?", (tenant_id, epoch))
-    for settler in lifecycle.settlers:
-        settler(file)
-    audit.tell_of_return(tenancy, file, owner)
+    told = [settler(file) for settler in lifecycle.settlers]
+    audit.tell_of_return(tenancy, file, owner, [each for each in told if each])
     file.execute("COMMIT")
 
 

@@ -6,12 +6,23 @@ from flask import Flask
 
 from app.accounts import admission, visits
 from app.accounts.cookies import PLATFORM
-from app.console import backup_views, cap_views, factors, operator_views, operators, organisations, policy, visit_views
+from app.console import (
+    backup_views,
+    cap_views,
+    domain_views,
+    factors,
+    operator_views,
+    operators,
+    organisations,
+    policy,
+    visit_views,
+    you_views,
+)
 from app.console.cli import cli
 from app.console.operators import OperatorVisit
 from app.console.views import blueprint
 
-__all__ = ["backup_views", "cap_views", "cli", "init_app", "operator_views", "visit_views"]
+__all__ = ["backup_views", "cap_views", "cli", "domain_views", "init_app", "operator_views", "visit_views", "you_views"]
 
 
 def init_app(app: Flask) -> None:

@@ -6,13 +6,14 @@ from flask import abort, redirect, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from app.accounts import flash
+from app.accounts import flash, fresh_required
 from app.console import caps
 from app.console.forms import CapForm, SuspensionForm
 from app.console.views import blueprint, found, tenant_page
 
 
 @blueprint.post("/tenants/<slug>/caps")
+@fresh_required
 def set_cap(slug: str) -> Response:
     """Let an organisation have another amount of one meter than its plan allows."""
     form, row = CapForm(), found(slug)
@@ -24,6 +25,7 @@ def set_cap(slug: str) -> Response:
 
 
 @blueprint.post("/tenants/<slug>/caps/<name>/end")
+@fresh_required
 def end_cap(slug: str, name: str) -> Response:
     """Let the plan hold again."""
     if not caps.end(found(slug), name, current_user.email):

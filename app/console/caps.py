@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from flask import current_app
 from sqlalchemy import delete, select
 
+from app.console.tenants import inside
 from app.facilities import limits
 from app.facilities.limits import Meter, Use
-from app.tenancy import ResolvedTenant, db, tenancy, tenant_context, utcnow
-from app.tenancy.errors import FreeholdError
+from app.tenancy import db, tenancy, utcnow
 from app.tenancy.registry import Tenant, TenantCap, Tier, TierCap
 
 
@@ -37,7 +35,7 @@ def lines(row: Tenant) -> list[Line]:
     """Return every meter of an organisation. Its file is opened for it, this one alone."""
     tenant = tenancy.registry.by_id(row.id)
     assert tenant is not None
-    found = {use.name: use for use in _uses(tenant)}
+    found = {use.name: use for use in inside(tenant, limits.uses) or ()}
     exceptions = {each.meter: each for each in _exceptions(row)}
     return [Line(each, cap, found.get(each.name), exceptions.get(each.name)) for each, cap in limits.caps_of(tenant)]
 
@@ -61,8 +59,17 @@ def grant(row: Tenant, meter: str, cap: int | None, reason: str, until: datetime
     """Let an organisation have another amount than its plan allows, and note who said so and why."""
     db.session.merge(TenantCap(tenant_id=row.id, meter=meter, cap=cap, reason=reason, until=until))
     tenant_id, day = row.id, until.isoformat() if until else None
+    before = amount_of(row, meter)
     db.session.commit()
-    tenancy.ledger.record("cap_set", tenant_id, actor=actor, meter=meter, cap=cap, reason=reason, until=day)
+    tenancy.ledger.record(
+        "cap_set", tenant_id, actor=actor, meter=meter, cap=cap, before=before, reason=reason, until=day
+    )
+
+
+def amount_of(row: Tenant, meter: str) -> int | None:
+    """Return how much of a meter an organisation may have, None for any amount."""
+    tenant = tenancy.registry.by_id(row.id)
+    return tenant.cap(meter) if tenant else None
 
 
 def end(row: Tenant, meter: str, actor: str) -> bool:
@@ -82,20 +89,3 @@ def end_of(day: date) -> datetime:
 
 def _exceptions(row: Tenant) -> Sequence[TenantCap]:
     return db.session.scalars(select(TenantCap).where(TenantCap.tenant_id == row.id)).all()
-
-
-def _uses(tenant: ResolvedTenant) -> list[Use]:
-    """Read the meters in the tenant's file, in a context of its own; nothing where it cannot be read now."""
-    is_readable = tenant.state in ("active", "suspended") and tenant.placement == "ready"
-    if not is_readable or tenant.schema != tenancy.schema.head:
-        return []
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-
-    def read() -> list[Use]:
-        with app.app_context(), tenant_context(tenant, writes=False):
-            return limits.uses()
-
-    try:
-        return Context().run(read)
-    except FreeholdError:
-        return []

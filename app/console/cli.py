@@ -93,9 +93,11 @@ def reset(email: str, password_stdin: bool) -> None:
 def give_role(email: str, role: str) -> None:
     """Change what an operator may do, and sign them out everywhere."""
     with platform_context():
-        operators.give_role(known(email), role)
+        operator = known(email)
+        before = operator.role
+        operators.give_role(operator, role)
         db.session.commit()
-    tenancy.ledger.record("operator_role_changed", subject=email, role=role)
+    tenancy.ledger.record("operator_role_changed", subject=email, role=role, before=before)
     click.echo(f"{email} has the role {role} and signs in again.")
 
 

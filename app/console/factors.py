@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from flask import redirect
+from flask import redirect, request
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from werkzeug.wrappers import Response
 
 from app.accounts import cookies, throttle
 from app.accounts.admission import Door
-from app.accounts.factors import Factors
+from app.accounts.factors import Factors, tell_of_codes
 from app.accounts.freshness import open_at
 from app.accounts.models.factor import AttemptColumns, CodeColumns, FactorColumns
 from app.console import operators
@@ -20,6 +20,8 @@ from app.facilities import settings
 from app.tenancy import db, tenancy
 from app.tenancy.binding import RegistryModel
 from app.tenancy.registry import Operator
+
+CODES_PAGE = "/you/security/"
 
 
 class OperatorFactor(FactorColumns, RegistryModel):
@@ -51,6 +53,8 @@ class OperatorAttempt(AttemptColumns, RegistryModel):
 def note(kind: str, operator: Any, **detail: Any) -> None:
     """Tell the platform's own audit, which is in the ledger."""
     tenancy.ledger.record(f"operator_{kind}", actor=operator.email, **detail)
+    if kind == "recovery_code_used":
+        tell_of_codes(detail["left"], CODES_PAGE)
 
 
 FACTORS = Factors(OperatorFactor, OperatorRecoveryCode, OperatorAttempt, note)
@@ -60,12 +64,15 @@ class ConsoleDoor(Door):
     """The door of the console, which knows no browser and asks everybody, each time."""
 
     factors = FACTORS
+    when_asked = "each time you sign in"
 
     def welcome(self, person: Operator, target: str, *, is_proved: bool) -> Response:
         lifetime = timedelta(hours=settings.number("session_hours"))
-        token = operators.sign_in(person, lifetime)
+        token = operators.sign_in(person, lifetime, request.user_agent.string)
         db.session.commit()
         note("signed_in", person)
+        if FACTORS.lacks_codes(person):
+            tell_of_codes(0, CODES_PAGE)
         response = redirect(target or "/", 303)
         cookies.give(response, "freehold", str(token), lifetime)
         throttle.remember(response, person.email)

@@ -6,6 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from flask_login import current_user
 from wtforms import (
     BooleanField,
     DateField,
@@ -21,11 +22,13 @@ from wtforms import (
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional
 
 from app.accounts.addresses import normal_address
-from app.accounts.forms import Form
-from app.branding.forms import LANGUAGES, time_zones
+from app.accounts.forms import ChangePasswordForm, Form
+from app.accounts.models import ASKED_OF
+from app.branding.forms import LANGUAGES
 from app.console import caps
 from app.console.policy import MEANINGS, ROLES
 from app.facilities import limits, settings
+from app.facilities.clock import time_zones
 from app.facilities.limits import Meter
 from app.tenancy import utcnow
 from app.tenancy.errors import FreeholdError
@@ -87,8 +90,19 @@ class TenantForm(Form):
     )
 
 
+class DomainForm(Form):
+    """One more host for an organisation."""
+
+    host = StringField(
+        "Domain",
+        [DataRequired("Please give the domain, such as club.example.org."), Length(max=253)],
+        [stripped],
+        description="Such as club.example.org, without https:// before it.",
+    )
+
+
 class SuspensionForm(Form):
-    """Why a tenant is to be paused."""
+    """Why a tenant is to be suspended."""
 
     reason = StringField(
         "Reason",
@@ -161,9 +175,7 @@ class TierForm(Form):
     class Meta(Form.Meta):
         csrf = False  # stands inside the settings form, which carries the token
 
-    second_factor = SelectField(
-        "Second factor asked of", choices=[("", "Nobody"), ("owners", "Owners"), ("everybody", "Everybody")]
-    )
+    second_factor = SelectField("Second factor asked of", choices=list(ASKED_OF.items()))
 
     @classmethod
     def of(cls, tier: Tier) -> TierForm:
@@ -243,6 +255,13 @@ class OperatorRoleForm(Form):
     role = operator_role()
 
 
+class OperatorPasswordForm(ChangePasswordForm):
+    """The password there is, and the one to come, of an operator."""
+
+    def about(self) -> tuple[str, ...]:
+        return current_user.email, current_user.name, settings.text("platform_name")
+
+
 class VisitForm(Form):
     """Why an operator wants to be inside an organisation, and for how long."""
 
@@ -251,6 +270,7 @@ class VisitForm(Form):
         [DataRequired("Please say why: the owners read it."), Length(max=300)],
         [stripped],
         description="The organisation's owners read it.",
+        id="visit-why",  # another form of the page has a why too
     )
     minutes = SelectField(
         "For how long", coerce=int, choices=[(15, "15 minutes"), (60, "1 hour"), (120, "2 hours"), (240, "4 hours")]

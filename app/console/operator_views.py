@@ -54,7 +54,8 @@ def give_operator_role(operator_id: int) -> Response:
         abort(404)
     role = form.role.data
     said = f"{operator.name} signs in again and then has the role “{ROLES[role]}”."
-    return done("operator_role_changed", operator, lambda: operators.give_role(operator, role), said, role=role)
+    told = {"role": role, "before": operator.role}
+    return done("operator_role_changed", operator, lambda: operators.give_role(operator, role), said, **told)
 
 
 @blueprint.post("/operators/<int:operator_id>/removal")

@@ -9,11 +9,12 @@ import secrets
 from datetime import timedelta
 
 from flask_login import UserMixin
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, delete, func, select, update
 
 from app.accounts import passwords
 from app.accounts.addresses import normal_address
-from app.accounts.cookies import PLATFORM, Token
+from app.accounts.browsers import browser_named
+from app.accounts.cookies import PLATFORM, Token, fingerprint
 from app.accounts.devices import is_navigation
 from app.accounts.models import FRESH, SEEN_EVERY
 from app.accounts.passwords import Hashed
@@ -49,6 +50,16 @@ class OperatorVisit:
         self.user = OperatorUser(row.operator)
 
     @property
+    def mark(self) -> str:
+        """What pages call it by, which opens nothing."""
+        return fingerprint(self.token_hash)[:16]
+
+    @property
+    def browser(self) -> str:
+        """What people call its browser."""
+        return browser_named(self.row.user_agent)
+
+    @property
     def is_fresh(self) -> bool:
         """Whether the operator gave all their factors within the last five minutes."""
         return self.row.proved_at is not None and utcnow() - self.row.proved_at <= FRESH
@@ -60,21 +71,28 @@ class OperatorVisit:
     @classmethod
     def find(cls, token_hash: str) -> OperatorVisit | None:
         """Return the living session with this token's hash."""
-        alive = select(OperatorSession).where(
-            OperatorSession.token_hash == token_hash,
-            OperatorSession.expires_at > utcnow(),
-            OperatorSession.last_seen_at > utcnow() - IDLE,
-        )
-        row = db.session.scalar(alive)
+        row = db.session.scalar(_alive().where(OperatorSession.token_hash == token_hash))
         return cls(row) if row else None
+
+    @classmethod
+    def of(cls, operator_id: int) -> list[OperatorVisit]:
+        """Return the living sessions of an operator, the one used last first."""
+        theirs = _alive().where(OperatorSession.operator_id == operator_id)
+        return [cls(row) for row in db.session.scalars(theirs.order_by(OperatorSession.last_seen_at.desc()))]
 
     def touch(self) -> None:
         """Note that the operator is here, at most every five minutes: the registry is to stay still."""
         if utcnow() - self.row.last_seen_at >= SEEN_EVERY:
             self.row.last_seen_at = utcnow()
 
+    def renew(self) -> Token:
+        """Go on under another token, which is returned; the visits that were begun here go on too."""
+        token = Token.fresh(PLATFORM)
+        self.row.token_hash, self.row.csrf = token.hash, secrets.token_urlsafe(32)
+        return token
+
     def end(self) -> None:
-        """Sign this browser out."""
+        """Sign this browser out; the visits that were begun there end with it."""
         db.session.delete(self.row)
 
 
@@ -114,7 +132,7 @@ def authenticate(email: str, password: str) -> Operator | None:
     return operator if operator and operator.password_hash == stored else None
 
 
-def sign_in(operator: Operator, lifetime: timedelta) -> Token:
+def sign_in(operator: Operator, lifetime: timedelta, user_agent: str = "") -> Token:
     """Open a session and return its token, which only the browser keeps."""
     token = Token.fresh(PLATFORM)
     db.session.execute(delete(OperatorSession).where(OperatorSession.expires_at <= utcnow()))
@@ -124,6 +142,7 @@ def sign_in(operator: Operator, lifetime: timedelta) -> Token:
             operator_id=operator.id,
             csrf=secrets.token_urlsafe(32),
             expires_at=utcnow() + min(lifetime, LONGEST),
+            user_agent=user_agent[:200],
         )
     )
     return token
@@ -152,9 +171,15 @@ def remove(operator: Operator) -> None:
     db.session.delete(operator)
 
 
-def end_sessions(operator: Operator) -> None:
-    """Sign an operator out everywhere; the visits that they began end with it."""
-    db.session.execute(delete(OperatorSession).where(OperatorSession.operator_id == operator.id))
+def end_sessions(operator: Operator, but: str = "") -> None:
+    """Sign an operator out everywhere, but for the session with this hash; the visits that they began end with it."""
+    theirs = (OperatorSession.operator_id == operator.id, OperatorSession.token_hash != but)
+    db.session.execute(delete(OperatorSession).where(*theirs))
+
+
+def _alive() -> Select[OperatorSession]:
+    awake = OperatorSession.last_seen_at > utcnow() - IDLE
+    return select(OperatorSession).where(OperatorSession.expires_at > utcnow(), awake)
 
 
 def _refuse_unknown(role: str) -> None:

@@ -1,24 +1,28 @@
-"""What the console reads of the tenants: registry and ledger alone, so ten thousand cost no open file."""
+"""What the console reads of the tenants: lists from registry and ledger alone, so ten thousand cost no open file."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from flask import current_app
 from sqlalchemy import ColumnElement, Select, and_, case, func, not_, or_, select
 from sqlalchemy.orm import selectinload
 
-from app.accounts.models.support_visit import LINK_LIFETIME
+from app.accounts.models.support_visit import LINK_LIFETIME, SupportRule
 from app.facilities import audit
 from app.ops import meetings
-from app.tenancy import db, due, tenancy, tenant_context, utcnow
+from app.tenancy import ResolvedTenant, db, due, tenancy, tenant_context, utcnow
+from app.tenancy.errors import FreeholdError
 from app.tenancy.ledger import AuditRow, MigrationRun, TenantDue
 from app.tenancy.registry import STATES, Domain, Leave, Tenant
+
+T = TypeVar("T")
 
 MOST_PROBLEMS = 25
 LONGEST_VISIT = timedelta(hours=4)
@@ -148,6 +152,29 @@ def visits(tenant: Tenant) -> list[tuple[Leave, bool]]:
         for leave in tenancy.registry.leaves(tenant.id)
         if leave.id not in ended and (leave.id in began or leave.created_at > unused_since)
     ]
+
+
+def visits_may_change(tenant: Tenant) -> bool | None:
+    """Tell whether the owners let visits change things, None where that cannot be read now."""
+    resolved = tenancy.registry.by_id(tenant.id)
+    return inside(resolved, lambda: SupportRule.current().may_change) if resolved else None
+
+
+def inside(tenant: ResolvedTenant, read: Callable[[], T]) -> T | None:
+    """Return what `read` finds in a tenant's file, this one alone, in a context of its own; None where it cannot be read now."""
+    is_readable = tenant.state in ("active", "suspended") and tenant.placement == "ready"
+    if not is_readable or tenant.schema != tenancy.schema.head:
+        return None
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+
+    def look() -> T:
+        with app.app_context(), tenant_context(tenant, writes=False):
+            return read()
+
+    try:
+        return Context().run(look)
+    except FreeholdError:
+        return None
 
 
 def waits(tenant: Tenant) -> TenantDue | None:

@@ -20,7 +20,7 @@ from app.console.forms import CapForm, SettingsForm, SuspensionForm, TenantForm,
 from app.facilities import settings
 from app.facilities.pagination import paginate
 from app.tenancy import ResolvedTenant, db, tenancy
-from app.tenancy.errors import FreeholdError, InvalidName, Refused
+from app.tenancy.errors import FreeholdError, InvalidName, QuotaExceeded, Refused
 from app.tenancy.registry import STATES, Tenant, Tier
 
 blueprint = Blueprint("console", __name__, subdomain="platform")
@@ -111,7 +111,7 @@ def new_tenant() -> Response:
     db.session.commit()
     try:
         tenant, token = create(form)
-    except (InvalidName, Refused) as refusal:
+    except (InvalidName, QuotaExceeded, Refused) as refusal:
         field = form.slug if isinstance(refusal, InvalidName) and form.slug.data else form
         (form.form_errors if field is form else field.errors).append(refusal.advice)
         return page("console/new_tenant.html", 422, form=form)
@@ -140,14 +140,17 @@ def suspend(slug: str) -> Response:
     row = found(slug)
     if not form.validate():
         return tenant_page(row, form, 422)
-    return moved(row, f"{row.name} is paused from now on.", lambda: tenancy.lifecycle.suspend(slug, form.reason.data))
+    return moved(
+        row, f"{row.name} is suspended from now on.", lambda: tenancy.lifecycle.suspend(slug, form.reason.data)
+    )
 
 
 @blueprint.post("/tenants/<slug>/suspension/end")
+@fresh_required
 def resume(slug: str) -> Response:
     """Serve an organisation again."""
     row = found(slug)
-    return moved(row, f"{row.name} is being served again.", lambda: tenancy.lifecycle.resume(slug))
+    return moved(row, f"{row.name} is active again.", lambda: tenancy.lifecycle.resume(slug))
 
 
 @blueprint.post("/tenants/<slug>/archive")
@@ -155,7 +158,7 @@ def resume(slug: str) -> Response:
 def archive(slug: str) -> Response:
     """Close an organisation, its data kept."""
     row = found(slug)
-    return moved(row, f"{row.name} is closed. Its data is kept.", lambda: tenancy.lifecycle.archive(slug))
+    return moved(row, f"{row.name} is archived. Its data is kept.", lambda: tenancy.lifecycle.archive(slug))
 
 
 @blueprint.post("/tenants/<slug>/set-aside/retry")
@@ -163,7 +166,7 @@ def retry(slug: str) -> Response:
     """Let an organisation's work that was set aside try again."""
     row = found(slug)
     if row.state != "active":
-        flash("warning", "Its work is tried again when it is being served.")
+        flash("warning", "Its work is tried again once it is active.")
         return redirect(url_for("console.tenant", slug=slug), 303)
     count = tenants.retry_set_aside(row)
     flash(
@@ -219,12 +222,14 @@ def tenant_page(
         status,
         tenant=row,
         history=tenants.history(row),
+        trail=trail,
         waits=tenants.waits(row),
         form=form,
         uses=caps.lines(row),
         cap_form=cap_form or CapForm(formdata=None),
         visit_form=visit_form or VisitForm(formdata=None),
         visits=tenants.visits(row),
+        visits_may_change=tenants.visits_may_change(row),
         address=address(main_host(row)),
         **backups.panel(row),
     )

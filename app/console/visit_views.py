@@ -22,7 +22,7 @@ from app.tenancy.registry import Tenant, VisitLeave
 @blueprint.post("/tenants/<slug>/visits")
 @fresh_required
 def begin_visit(slug: str) -> Response:
-    """Give an operator leave to be inside an organisation, and show the link, this once."""
+    """Give an operator leave to be inside an organisation, and lead them to its door by a link that is shown this once."""
     form, row = VisitForm(), found(slug)
     if row.state != "active" or row.preview_of is not None:
         abort(404)
@@ -31,7 +31,10 @@ def begin_visit(slug: str) -> Response:
     link = give_leave(row, form)
     asked = {"reason": form.why.data, "minutes": form.minutes.data, "to_change": form.wants_change.data}
     tenancy.ledger.record("support_visit_asked", row.id, actor=current_user.email, **asked)
-    return page("console/visit_ready.html", 201, tenant=row, link=link, minutes=form.minutes.data)
+    response = page("console/visit_ready.html", 201, tenant=row, link=link, minutes=form.minutes.data)
+    # A form may not lead there by itself: that is another host.
+    response.headers["Refresh"] = f"0; url={link}"
+    return response
 
 
 @blueprint.post("/tenants/<slug>/visits/<mark>/end")

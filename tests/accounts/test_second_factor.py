@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
@@ -16,7 +17,7 @@ from sqlalchemy import func, select
 from app import create_app
 from app.accounts import User, admission
 from app.accounts.factors import PEOPLE, codes_of, secret_of
-from app.accounts.models import Attempt, Factor, RecoveryCode, Session, SignInRules
+from app.accounts.models import Attempt, Factor, RecoveryCode, Role, Session, SignInRules
 from app.config import Config
 from app.facilities.rates import Rate
 from app.tenancy import db, platform_context, utcnow
@@ -69,6 +70,21 @@ def half_way(app, tenant, email=OWNER):
     answer = give_password(browser, email)
     assert answer.location == "/sign-in/second", answer.text
     return browser
+
+
+def plan_asks(app, tenant, second_factor):
+    with app.app_context(), platform_context():
+        db.session.get(Tier, tenant.tier).second_factor = second_factor
+        db.session.commit()
+
+
+def set_up_app(browser):
+    """Set up an app at the desk; returns what is kept of the page."""
+    page = "/desk/profile/security/"
+    assert post(browser, f"{page}app/attempt", page).location == f"{page}app"
+    kept = Authenticator(browser.get(f"{page}app").text)
+    assert give_code(browser, kept.code(), f"{page}app").location == page
+    return kept
 
 
 def count(at, tenant, model):
@@ -305,10 +321,51 @@ def test_owners_have_to_and_others_need_not(app, at, alpha):
     assert is_in(browser_of(app, alpha, "mia@example.test"))
 
 
+def test_owners_admins_and_whoever_else_manages_people_have_to_where_managers_do(app, at, alpha, client_for):
+    ask(at, alpha, "managers")
+    at(alpha, lambda: Role.make("Deputy", {"people.manage"}, by=User.by_email(OWNER)))
+    key = at(alpha, lambda: next(role.key for role in Role.every() if role.name == "Deputy"))
+    for role, way in (("admin", "/sign-in/app"), (key, "/sign-in/app"), ("editor", "/desk/"), ("member", "/desk/")):
+        join(at, alpha, f"{role}@example.test", role, role)
+        assert give_password(client_for(alpha), f"{role}@example.test").location == way
+    assert give_password(client_for(alpha)).location == "/sign-in/app"
+
+
+@pytest.mark.parametrize("by", ["rule", "plan"])
+def test_who_is_in_already_sets_one_up_at_the_next_page_once_it_is_asked(app, at, alpha, signed_in, by):
+    owner, mia = signed_in(alpha), join(at, alpha) and browser_of(app, alpha, "mia@example.test")
+    form = filled_in(mia.get("/desk/profile/").text, "name", name="Mia Miller")
+    if by == "rule":
+        assert post(owner, "/desk/settings/security/", second_factor="everybody").status_code == 303
+    else:
+        plan_asks(app, alpha, "everybody")
+    for browser in (owner, mia):
+        for path in ("/desk/", "/desk/people/", "/desk/settings/security/", "/", "/live", "/no-such-page"):
+            assert browser.get(path).location == "/desk/profile/security/", path
+    kept = mia.post("/desk/profile/name", data=form)
+    assert kept.status_code == 403
+    assert "Mia Miller" in kept.text, "what was typed is handed back"
+    page = mia.get("/desk/profile/security/")
+    assert "you have none yet" in page.text
+    look = re.search(r"/_theme/\w+\.css", page.text).group()
+    assert mia.get(look).status_code == 200, "the page has its colours"
+    set_up_app(mia)
+    assert (mia.get("/desk/").status_code, owner.get("/desk/").status_code) == (200, 302)
+    assert _client(app, alpha.primary_host).get("/").status_code == 200
+    assert post(owner, "/sign-out", page="/desk/profile/security/").status_code == 303
+
+
+def test_who_need_not_or_has_one_goes_on_as_before(app, at, alpha, has_app):
+    owner = half_way(app, alpha)
+    give_code(owner, has_app[0])
+    join(at, alpha)
+    mia = browser_of(app, alpha, "mia@example.test")
+    ask(at, alpha, "managers")
+    assert (is_in(owner), is_in(mia)) == (True, True)
+
+
 def test_what_the_plan_asks_for_holds_whatever_the_organisation_says(app, at, alpha, client_for):
-    with app.app_context(), platform_context():
-        db.session.get(Tier, alpha.tier).second_factor = "owners"
-        db.session.commit()
+    plan_asks(app, alpha, "owners")
     assert give_password(client_for(alpha)).location == "/sign-in/app"
     ask(at, alpha, "everybody")
     join(at, alpha)

@@ -16,18 +16,26 @@ import pytest
 from sqlalchemy import select
 
 from app import Freehold
+from app.accounts import SetUpLink, User
+from app.accounts.joining import token_for
+from app.accounts.models import JoinDomain
 from app.backups import restore
 from app.backups.keeper import Keeper
 from app.backups.packs import PackDamaged
 from app.backups.restore import NotProven, restore_as, restore_replacing
 from app.backups.shelf import Moment
 from app.backups.target import TargetDown
-from app.facilities import events, storage
-from app.tenancy import ResolvedTenant, Tenancy, current_version, db, due, placements, rotation, utcnow
+from app.facilities import audit, events, storage
+from app.tenancy import ResolvedTenant, Tenancy, current_tenant, current_version, db, due, placements, rotation, utcnow
 from app.tenancy.database import connect
 from app.tenancy.errors import DiskFull, InvalidName, Refused
 from app.tenancy.ledger import AuditRow
 from app.tenancy.placements import Drained
+from tests.accounts.people import acts
+from tests.accounts.test_second_factor import codes_at, give_code, half_way, has_app
+from tests.conftest import _client
+
+__all__ = ["has_app"]
 
 
 def sql(tenancy: Tenancy, tenant: ResolvedTenant, statement: str, *values: object) -> list:
@@ -149,6 +157,34 @@ def test_sessions_end_one_off_work_is_held_and_schedules_go_on(
     assert [row[:3] for row in held] == [("send", "", 1), ("sent", "", 1)]
     assert "brought back from a copy" in held[0][3]
     assert sql(tenancy, alpha, "SELECT set_aside_at FROM due WHERE schedule = 'sweep'") == [(None,)]
+
+
+def test_recovery_codes_and_links_that_were_used_since_do_not_live_again(
+    app, tenancy, keeper, alpha, at, has_app, replace
+):
+    """A copy knows every code and link of its time as unused; whoever had codes is told so when they sign in."""
+    at(alpha, lambda: JoinDomain.approve("joiners.test", by=User.by_email("owner@alpha.test")))
+    join = f"/sign-in/join/{at(alpha, lambda: token_for('jo@joiners.test'))}"
+    help_ = f"/set-up/{at(alpha, lambda: SetUpLink.issue(User.by_email('owner@alpha.test')))}"
+    visitor = _client(app, alpha.primary_host)
+    assert visitor.get(join).status_code == visitor.get(help_).status_code == 200
+    first = moment(keeper, alpha)
+    assert give_code(half_way(app, alpha), has_app[0]).location == "/desk/"
+    replace(first)
+    today = tenancy.registry.by_id(alpha.id)
+    for code in has_app[:2]:
+        assert give_code(half_way(app, alpha), code).status_code == 422
+    assert visitor.get(join).status_code == visitor.get(help_).status_code == 404
+    again = half_way(app, alpha)
+    assert give_code(again, codes_at()[1]).location == "/desk/"
+    page = again.get("/desk/").text
+    assert "You have no recovery codes" in page
+    assert page.count("Get new ones") == 1
+    assert acts(at, today)[-5:-1].count("recovery_codes_voided") == 1
+    assert "of everybody who had some (1) count no more" in again.get("/desk/settings/audit/").text
+    assert at(today, lambda: audit.verify(current_tenant())) is None
+    replace(moment(keeper, alpha))
+    assert acts(at, tenancy.registry.by_id(alpha.id)).count("recovery_codes_voided") == 1, "nobody had any"
 
 
 def test_streams_start_anew_and_cached_pages_miss(tenancy, keeper, alpha, at, replace, monkeypatch):

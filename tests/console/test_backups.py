@@ -151,7 +151,7 @@ def test_ten_thousand_organisations_are_listed_quickly_and_no_file_is_opened(app
 
 
 def test_its_page_tells_what_is_kept_and_proven(app, alpha, well, operator):
-    assert "0 moments, 0 Bytes" in operator.get("/tenants/alpha").text
+    assert "0 moments, 0 bytes" in operator.get("/tenants/alpha").text
     moment = doing.copied(app, alpha)
     page = operator.get("/tenants/alpha").text
     assert f"1 moment, {moment.bytes / 1024:.1f} KiB" in page

@@ -72,11 +72,19 @@ def test_a_suspension_acts_on_the_next_request_and_says_why(alpha, beta, operato
     assert send(operator, "/tenants/alpha/suspension", reason="The bill is open").status_code == 303
     page = operator.get("/tenants/alpha").text
     assert "The bill is open" in page
-    assert "is paused from now on" in page
+    assert "is suspended from now on" in page
     assert client_for(alpha).get("/").status_code == 503
     assert member.get("/desk/").status_code == 503
     assert client_for(beta).get("/").status_code == 200
     assert "The bill is open" in operator.get("/").text
+
+
+def test_states_are_called_on_the_console_what_they_are_called_on_the_command_line(operator, runner):
+    send(operator, "/tenants/alpha/archive")
+    assert "archived" in runner("tenants", "list", "--state", "archived").output
+    pages = [operator.get(path).text for path in ("/tenants/alpha", "/", "/tenants/")]
+    assert "is archived" in pages[0]
+    assert all("Archived" in page and "losed" not in page.replace("has been closed", "") for page in pages)
 
 
 def test_a_suspension_needs_a_reason(alpha, operator, client_for):
