@@ -14,16 +14,21 @@ from app.accounts import (
     by_letter,
     csrf,
     devices,
+    enrolment,
+    handlers,
     identities,
     jobs,
     joining,
+    letters_desk,
     live,
     notices,
     organisations,
     pace,
     people_desk,
+    pictures,
     previews,
     profile_desk,
+    reading,
     roles_desk,
     rules_desk,
     security_desk,
@@ -32,6 +37,7 @@ from app.accounts import (
     visits,
 )
 from app.accounts.cli import cli
+from app.accounts.factors import tell_who_has_no_codes
 from app.accounts.freshness import fresh_required
 from app.accounts.letters import writes_from
 from app.accounts.models import Invitation, Role, Session, SetUpLink, User
@@ -50,7 +56,7 @@ from app.accounts.previews import LookLink, is_preview
 from app.accounts.views import blueprint, greets
 from app.facilities import limits
 from app.tenancy.database import Connection
-from app.tenancy.lifecycle import counts, makes_owners, settles
+from app.tenancy.lifecycle import Told, counts, makes_owners, settles
 
 __all__ = [
     "Invitation",
@@ -68,6 +74,7 @@ __all__ = [
     "flash",
     "fresh_required",
     "greets",
+    "handlers",
     "hash_password",
     "identities",
     "init_app",
@@ -90,16 +97,19 @@ def init_app(app: Flask) -> None:
     visits.init_app(app)
     devices.init_app(app)
     csrf.init_app(app)
+    enrolment.init_app(app)
     turns.init_app(app)
     pace.init_app(app)
     previews.init_app(app)
     notices.init_app(app)
+    reading.init_app(app)
     support.init_app(app)
     joining.init_app(app)
     app.login_manager.unauthorized_handler(ask_to_sign_in)  # type: ignore[attr-defined]
     app.login_manager.anonymous_user = Visitor  # type: ignore[attr-defined]
     app.register_blueprint(blueprint)
     app.register_blueprint(people_desk.blueprint)
+    app.register_blueprint(pictures.blueprint)
     app.register_blueprint(roles_desk.blueprint)
     app.register_blueprint(audit_desk.blueprint)
     app.register_blueprint(profile_desk.blueprint)
@@ -107,6 +117,8 @@ def init_app(app: Flask) -> None:
     by_letter.init_app(app)
     app.register_blueprint(security_desk.blueprint)
     app.register_blueprint(rules_desk.blueprint)
+    app.register_blueprint(letters_desk.blueprint)
+    greets(tell_who_has_no_codes)
     live.init_app(app)
     counts["users"] = User.count
     limits.meter("users", unit="people", label="People who may sign in", used=User.places_taken)
@@ -123,6 +135,14 @@ def create_owner(email: str, name: str = "", password: str | None = None) -> str
         User.join(email, name, role="owner", hashed=hash_password(password))
         return None
     return SetUpLink.issue(User.join(email, name, role="owner"))
+
+
+@settles
+def void_codes(connection: Connection) -> Told:
+    """Let no recovery code count that a copy holds: since then it may have been used. Who had some is told at sign-in."""
+    people = connection.execute("SELECT count(DISTINCT person_id) FROM recovery_code").fetchone()[0]
+    connection.execute("DELETE FROM recovery_code")
+    return ("recovery_codes_voided", {"people": people}) if people else None
 
 
 @settles

@@ -35,6 +35,11 @@ kind(
     "Somebody got new recovery codes; those of before count no more.",
     "{actor} got new recovery codes.",
 )
+kind(
+    "recovery_codes_voided",
+    "A copy was brought back, whose recovery codes may have been used since: they count no more.",
+    "The recovery codes of everybody who had some ({people}) count no more, as they are those of a copy.",
+)
 kind("recovery_code_used", "A recovery code was used up.", "{actor} used a recovery code; {left} are left.")
 kind(
     "second_factor_failed",
@@ -50,6 +55,11 @@ kind("sign_in_link_sent", "A link that stands for the password was sent.", "A si
 kind("sign_in_link_used", "Somebody used a sign-in link.", "{actor} used a sign-in link.")
 kind("sign_in_rules_set", "Somebody said how people sign in here.", "{actor} changed how people sign in.")
 kind("person_renamed", "Somebody goes by another name.", "{subject} goes by another name.")
+kind(
+    "picture_changed",
+    "Somebody shows another picture of themselves, or none any more.",
+    "{subject} changed their picture.",
+)
 kind("person_invited", "An owner invited somebody.", "{actor} invited {subject} as {role}.")
 kind("invitation_sent_again", "An invitation got a new link.", "{actor} invited {subject} once more.")
 kind("invitation_withdrawn", "An owner took an invitation back.", "{actor} withdrew the invitation of {subject}.")

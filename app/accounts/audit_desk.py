@@ -20,10 +20,11 @@ from werkzeug.wrappers import Response
 from app.accounts.freshness import fresh_required
 from app.accounts.models import Role, User
 from app.accounts.models.support_visit import Guest
-from app.accounts.policy import needs
+from app.accounts.policy import needs, permissions
 from app.facilities import audit, clock
 from app.facilities.audit import Audit
 from app.facilities.pagination import Pagination, paginate
+from app.facilities.reader import current_reader
 from app.tenancy import current_tenant, db
 
 blueprint = Blueprint("audit_desk", __name__, url_prefix="/desk/settings/audit")
@@ -31,7 +32,14 @@ blueprint = Blueprint("audit_desk", __name__, url_prefix="/desk/settings/audit")
 PER_PAGE = 50
 MOST_ROWS = 100_000  # of a download, the newest
 ROLES_IN = {"role", "before", "after"}  # what a row may tell by the key of a role
-COLUMNS = ("number", "time", "what", "kind", "by", "about", "detail", "request", "hash")
+COLUMNS = ("number", "time", "what", "kind", "by", "about", "before", "after", "detail", "request", "hash")
+CHANGED = {
+    "name": "Name",
+    "permissions": "May",
+    "second_factor": "Who has to have a second factor",
+    "by_letter": "A letter may stand for the password",
+    "visits": "Visits may",
+}  # what a row tells the old and the new value of, by its name there
 ADDRESS = re.compile(r"\S+@[\w.-]*\w")
 FORMULAS = (
     "=",
@@ -41,14 +49,6 @@ FORMULAS = (
     "\t",
     "\r",
 )  # with which a spreadsheet takes a cell for a formula (OWASP, CSV injection)
-
-# By whose clocks the page speaks; the module that knows the organisation's zone says so.
-_zones: list[Callable[[], str]] = []
-
-
-def reads_clock(zone: Callable[[], str]) -> None:
-    """Have `zone()` say by which clocks (IANA name) the current organisation lives."""
-    _zones[:] = [zone]
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,26 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A value that an act changed, in words; `what` is "" where the sentence says it all."""
+
+    what: str
+    before: str
+    after: str
+
+    def said(self, value: str) -> str:
+        """Return one of its values with what it is a value of."""
+        return f"{self.what}: {value}" if self.what else value
+
+
+@dataclass(frozen=True)
 class Line:
-    """A row as people read it; `at` is by the organisation's clocks."""
+    """A row as people read it; `at` is by the reader's clocks."""
 
     row: Audit
     at: datetime
     sentence: str
+    changes: list[Change]
 
 
 @blueprint.after_request
@@ -138,13 +152,13 @@ def download() -> Response:
 
 def lines(rows: Iterable[Audit]) -> list[Line]:
     """Tell of rows in sentences; people are called by the names they go by now."""
-    rows, zone = list(rows), _zone()
+    rows, local = list(rows), current_reader().local
     addresses = {address for row in rows for address in (row.actor, row.subject) if address}
     people = select(User.email, User.name)
     few = people.where(User.email.in_(addresses)) if len(addresses) <= 2 * PER_PAGE else people
     names = dict(db.session.execute(few).tuples().all()) | {role.key: role.name for role in Role.every()}
     tell = without_addresses if is_guest() else str
-    return [Line(row, clock.local(row.at, zone), tell(sentence(row, names))) for row in rows]
+    return [Line(row, local(row.at), tell(sentence(row, names)), list(changes(row, names, tell))) for row in rows]
 
 
 def sentence(row: Audit, names: dict[str, str]) -> str:
@@ -159,6 +173,27 @@ def sentence(row: Audit, names: dict[str, str]) -> str:
         facts["browser"] = facts["browser"].lower()
     facts |= {"actor": actor or "Somebody", "subject": subject or "somebody who is not here"}
     return known.sentence.format_map(defaultdict(str, facts)).strip().rstrip(".:")
+
+
+def changes(row: Audit, names: dict[str, str], tell: Callable[[str], str] = str) -> Iterator[Change]:
+    """Yield what a row tells the old and the new value of; where there is one alone, the row may be about the new one."""
+    before, after = row.told.get("before"), row.told.get("after", row.subject)
+    if isinstance(before, str) and isinstance(after, str):
+        yield Change("", tell(names.get(before, before)), tell(names.get(after, after)))
+    elif isinstance(before, dict) and isinstance(after, dict):
+        for name, value in after.items():
+            if value != before.get(name):
+                yield Change(CHANGED.get(name) or str(name), tell(in_words(before.get(name))), tell(in_words(value)))
+
+
+def in_words(value: object) -> str:
+    """Return a value as people say it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        labels = {each.name: each.label for each in permissions()}
+        return "; ".join(labels.get(each, each) for each in value) or "nothing"
+    return str(value)
 
 
 def without_addresses(text: str) -> str:
@@ -176,8 +211,10 @@ def cells(told: Iterable[Line]) -> Iterator[list[str | int]]:
     """Return the cells of lines, none of which a spreadsheet takes for a formula."""
     for line in told:
         row = line.row
-        texts = (line.at.isoformat(timespec="seconds"), line.sentence, row.kind, row.actor, row.subject, row.detail)
-        yield [row.id, *(plain(text) for text in (*texts, row.request_id, row.hash))]
+        texts = (line.at.isoformat(timespec="seconds"), line.sentence, row.kind, row.actor, row.subject)
+        before = "; ".join(each.said(each.before) for each in line.changes)
+        after = "; ".join(each.said(each.after) for each in line.changes)
+        yield [row.id, *(plain(text) for text in (*texts, before, after, row.detail, row.request_id, row.hash))]
 
 
 def plain(text: str) -> str:
@@ -194,8 +231,4 @@ def _day(given: str) -> date | None:
 
 
 def _midnight(day: date) -> datetime:
-    return clock.from_local(datetime.combine(day, time()), _zone())
-
-
-def _zone() -> str:
-    return _zones[0]() if _zones else "UTC"
+    return clock.from_local(datetime.combine(day, time()), current_reader().time_zone)

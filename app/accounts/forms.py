@@ -12,9 +12,11 @@ from wtforms import (
     BooleanField,
     EmailField,
     Field,
+    FileField,
     HiddenField,
     PasswordField,
     RadioField,
+    SelectField,
     SelectMultipleField,
     StringField,
     ValidationError,
@@ -24,10 +26,12 @@ from wtforms.validators import DataRequired, InputRequired, Length
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from app.accounts.csrf import FIELD, is_good, token
-from app.accounts.models import Role
+from app.accounts.models import ASKED_OF, Role
 from app.accounts.models.role import NAME_LENGTH
 from app.accounts.passwords import LONGEST, SHORTEST, TOO_SHORT, flaw, words_of_house
 from app.accounts.policy import Permission
+from app.facilities.clock import time_zones
+from app.facilities.reader import LANGUAGES
 
 
 class PrintedToken(CSRF):
@@ -122,7 +126,7 @@ class RulesForm(Form):
 
     second_factor = RadioField(
         "Who has to have a second factor",
-        choices=[("", "Nobody has to"), ("owners", "Owners"), ("everybody", "Everybody")],
+        choices=list(ASKED_OF.items()),
     )
     by_letter = BooleanField(
         "A link by letter may stand for the password",
@@ -170,6 +174,32 @@ class NameForm(Form):
     name = StringField("Your name", [DataRequired("Please give a name."), Length(max=80)], [tidy])
 
 
+class PictureForm(Form):
+    """A picture of the person."""
+
+    picture = FileField(
+        "Another picture",
+        [InputRequired("Please choose a picture first.")],
+        description="A JPEG, PNG or WebP file of up to 10 MB; its middle is shown. Where and when it was taken is not kept.",
+    )
+
+
+class ReadingForm(Form):
+    """How dates, times and numbers are written for the person."""
+
+    time_zone = SelectField("Time zone")
+    language = SelectField(
+        "Dates and numbers as in",
+        choices=list(LANGUAGES.items()),
+        description="The words of the desk are English for now.",
+    )
+
+    def __init__(self, theirs: str, **values: Any) -> None:
+        super().__init__(**values)
+        self.time_zone.choices = [("", "The organisation's"), *time_zones()]
+        self.time_zone.description = f"The organisation lives by {theirs.replace('_', ' ')}."
+
+
 class ChangePasswordForm(Form):
     """The password there is, and the one to come."""
 
@@ -210,7 +240,10 @@ class MadeRoleForm(Form):
 
     def __init__(self, offered: Iterable[Permission], **values: Any) -> None:
         super().__init__(**values)
-        self.permissions.choices = [(each.name, each.label) for each in offered]
+        places: dict[str, list[tuple[str, str]]] = {}
+        for each in offered:
+            places.setdefault(each.place, []).append((each.name, each.label))
+        self.permissions.choices = places
 
 
 class RemovalForm(Form):

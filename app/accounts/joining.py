@@ -32,8 +32,9 @@ from app.accounts.policy import needs
 from app.accounts.previews import is_preview
 from app.accounts.views import too_many
 from app.accounts.visits import house
-from app.facilities import audit, events, mail
+from app.facilities import audit, events
 from app.facilities.audit import Audit
+from app.facilities.audit_chain import BROUGHT_BACK
 from app.tenancy import current_tenant, db, tenancy
 from app.tenancy.errors import FreeholdError, Refused
 from app.tenancy.jobs import job, later
@@ -155,9 +156,7 @@ def send_join_link(email: str) -> None:
         return
     if not may_join(address):
         return
-    letter = letters.join_letter(address, token_for(address), secrets.token_hex(12))
-    db.session.rollback()  # The relay may take its time, and nobody is to wait for it with the file locked.
-    mail.send(letter.as_message(), letters.name_of(letter))
+    letters.send(letters.join_letter(address, token_for(address), secrets.token_hex(12)))
 
 
 def may_join(email: str) -> bool:
@@ -191,13 +190,14 @@ def address_in(token: str) -> str | None:
         return None
     email, end = json.loads(urlsafe_b64decode(body + "=" * (-len(body) % 4)))
     made_at = datetime.fromtimestamp(end, UTC) - LINK_LIFETIME
-    return email if time.time() < end and not has_left(email, made_at) else None
+    return email if time.time() < end and not is_over(email, made_at) else None
 
 
-def has_left(email: str, since: datetime) -> bool:
-    """Tell whether somebody with this address was here and left since then: no link of before lets them in again."""
-    ends = Audit.kind.in_(("person_removed", "person_left"))
-    return db.session.scalar(select(Audit.id).where(ends, Audit.at >= since, Audit.subject == email)) is not None
+def is_over(email: str, since: datetime) -> bool:
+    """Tell whether a link of then is over: its person was let go, or a copy was brought back that knows not who was."""
+    left = Audit.kind.in_(("person_removed", "person_left")) & (Audit.subject == email)
+    ends = left | (Audit.kind == BROUGHT_BACK)
+    return db.session.scalar(select(Audit.id).where(ends, Audit.at >= since).limit(1)) is not None
 
 
 def domains_page(status: int = 200, problem: str = "", typed: str = "") -> Response:

@@ -15,6 +15,7 @@ from app.accounts.policy import permissions
 from app.accounts.visits import server_session
 from app.facilities import events, live
 from app.facilities.events import Position
+from app.facilities.reader import current_reader
 from app.tenancy import current_tenant, db, utcnow
 
 # Built once: live asks it at every look into a file.
@@ -45,7 +46,7 @@ def stream() -> Response:
         return Response("Sign in first.", 401, mimetype="text/plain")
     tenant_id, hub = current_tenant().id, live.hub()
     after = Position.read(request.headers.get("Last-Event-ID") or request.args.get("after", ""))
-    opened = hub.open(session.id, session.user_id, session.expires_at, after)
+    opened = hub.open(session.id, session.user_id, session.expires_at, after, current_reader())
     opened.cut = partial(_break, request.environ.get("gunicorn.socket"))
     response = Response(opened.frames(), mimetype="text/event-stream")
     response.call_on_close(lambda: hub.close(tenant_id, opened))

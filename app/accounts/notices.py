@@ -28,8 +28,10 @@ def init_app(app: Flask) -> None:
 
 
 def flash(kind: Kind, text: str) -> None:
-    """Show `text`, in which `Markup` keeps its links, on the next page that this visitor sees."""
-    this_visit().notices.append((kind, text[:LONGEST]))
+    """Show `text`, in which `Markup` keeps its links, once on the next page that this visitor sees."""
+    line = (kind, text[:LONGEST])
+    if line not in this_visit().notices:
+        this_visit().notices.append(line)
 
 
 def notices() -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 from app.accounts import letters
 from app.accounts.forms import Form, InvitationForm, RemovalForm, RoleForm
 from app.accounts.freshness import fresh_required
-from app.accounts.models import Invitation, Role, User
+from app.accounts.models import Factor, Invitation, Role, User
 from app.accounts.notices import flash
 from app.accounts.policy import may, needs
 from app.accounts.previews import is_preview
@@ -48,9 +48,11 @@ def people() -> Response:
     """List who is here and, for those who decide about it, who is invited."""
     search = request.args.get("q", "").strip()[:100]
     invited = select(Invitation).order_by(Invitation.created_at.desc(), Invitation.id.desc())
+    found = paginate(listed(search), request.args.get("page", 1, type=int), PER_PAGE)
     return page(
         "people.html",
-        found=paginate(listed(search), request.args.get("page", 1, type=int), PER_PAGE),
+        found=found,
+        proved=with_factor(found.items) if may("people.manage") else set(),
         search=search,
         is_long=count_listed() > FEW,
         invitations=db.session.scalars(invited).all() if may("people.manage") else [],
@@ -171,6 +173,12 @@ def count_listed() -> int:
     return db.session.scalar(select(func.count()).select_from(listed().order_by(None).subquery())) or 0
 
 
+def with_factor(people: Iterable[User]) -> set[int]:
+    """Return the ids of those who have a second factor."""
+    ids = [person.id for person in people]
+    return set(db.session.scalars(select(Factor.person_id).where(Factor.person_id.in_(ids))))
+
+
 def is_full() -> bool:
     """Tell whether every place of the plan is taken; asking for one would be refused."""
     most = current_tenant().max_users
@@ -220,7 +228,7 @@ def person_page(person: User, status: int = 200, form: Form | None = None) -> Re
     """Show a person with what can be done about them."""
     form = form or RoleForm(givable(), formdata=None, role=person.role)
     is_above = not me().held_role.covers(person.held_role)
-    return page("person.html", status, person=person, form=form, is_above=is_above)
+    return page("person.html", status, person=person, form=form, is_above=is_above, proved=with_factor([person]))
 
 
 def page(template: str, status: int = 200, **values: Any) -> Response:

@@ -27,11 +27,12 @@ ROLES = {"owner": "Owner", "admin": "Admin", "editor": "Editor", "agent": "Agent
 
 @dataclass(frozen=True)
 class Permission:
-    """Something that people may do: its name, what it means to them, and the keys of those of `ROLES` that hold it."""
+    """Something that people may do: its name, what it means to them, the keys of those of `ROLES` that hold it, and where."""
 
     name: str
     label: str
     roles: frozenset[str]
+    place: str  # of the desk, as its menu calls it
 
     @property
     def is_for_owners_alone(self) -> bool:
@@ -60,12 +61,14 @@ class Visitor(AnonymousUserMixin):
 _catalogue: dict[str, Permission] = {}
 
 
-def permission(name: str, label: str, *, roles: Iterable[str] = ()) -> Permission:
+def permission(name: str, label: str, *, roles: Iterable[str] = (), place: str = "") -> Permission:
     """Declare a permission; owners hold each, and of the other roles those named. Without any it is for owners alone.
 
+    `place` is the part of the desk that it opens, by default what its name begins with, such as "Inbox".
     Raises `ValueError` for a role that not every organisation has, or when another permission has the name.
     """
-    declared = Permission(name, label, frozenset(roles) | {"owner"})
+    place = place or name.partition(".")[0].capitalize()
+    declared = Permission(name, label, frozenset(roles) | {"owner"}, place)
     if not declared.roles <= ROLES.keys():
         raise ValueError(f"{name} is declared for {sorted(declared.roles)}; every organisation has {list(ROLES)}.")
     if _catalogue.setdefault(name, declared) != declared:
@@ -127,6 +130,6 @@ def is_local(path: str) -> bool:
 
 permission("people.see", "See who is here", roles=("admin", "editor", "agent", "member"))
 permission("people.manage", "Invite people, give them roles, let them go", roles=("admin",))
-permission("roles.manage", "Make and change roles")
-permission("audit.read", "Read who did what", roles=("admin",))
-permission("security.manage", "Say how people sign in, and let operators visit", roles=("admin",))
+permission("roles.manage", "Make and change roles", place="People")
+permission("audit.read", "Read who did what", roles=("admin",), place="Settings")
+permission("security.manage", "Say how people sign in, and let operators visit", roles=("admin",), place="Settings")

@@ -48,6 +48,8 @@ SHOWN = frozenset(
         "content_desk.menu",
         "settings.show",
         "settings.example",
+        "settings.use",
+        "domains_desk.show",
         "people.people",
         "audit_desk.show",
     }
@@ -80,6 +82,7 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(support_desk.blueprint)
     app.before_request(keep_to_visit)
     app.jinja_env.globals["support_visit"] = LocalProxy(current_visit)
+    app.jinja_env.globals["shown_to_visits"] = SHOWN
 
 
 def keep_to_visit() -> Response | None:

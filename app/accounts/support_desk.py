@@ -42,7 +42,8 @@ def enter(token: str) -> Response:
     if leave is None:
         return make_response(render_template("accounts/visit_gone.html"), 404)
     if request.method != "POST":
-        return make_response(render_template("accounts/visit.html", leave=leave))
+        may_change = SupportRule.current().may_change
+        return make_response(render_template("accounts/visit.html", leave=leave, may_change=may_change))
     visit = SupportVisit.begin(leave)
     db.session.commit()
     told = {"reason": leave.reason, "visit": leave.id}

@@ -121,7 +121,7 @@ def set_up(token: str) -> Response:
     if link is None:
         return make_response(render_template("accounts/set_up_gone.html"), 404)
     email, is_new = link.user.email, link.user.password_hash is None
-    form = NewPasswordForm(email, name="" if link.user.name == email else link.user.name)
+    form = NewPasswordForm(email, name=link.user.name if link.user.has_name else "")
     if not form.is_submitted() or not form.validate():
         page = render_template("accounts/set_up.html", form=form, email=email, is_new=is_new)
         return make_response(page, 422 if form.errors else 200)

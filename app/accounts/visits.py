@@ -17,6 +17,7 @@ from flask_login import LoginManager, current_user
 from app.accounts import cookies
 from app.accounts.cookies import DEVICE, PLATFORM, Token
 from app.facilities import audit
+from app.facilities.reader import Reader
 from app.tenancy import current_tenant, tenancy
 from app.tenancy.errors import NoTenant
 
@@ -40,6 +41,7 @@ class Visit:
     is_shown: bool = False
     due: Callable[[], Token | None] | None = None  # what is to be noted of whoever only reads
     marks: dict[str, str] = field(default_factory=dict)  # of a known browser, by the address asked about
+    reader: Reader | None = None  # for whom its page is written
 
 
 class RefusedSession(NullSession):

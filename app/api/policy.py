@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from app.accounts import may, permission
 
-MANAGE = permission("tokens.manage", "Make tokens for services, and end anybody's", roles=("admin",)).name
+MANAGE = permission(
+    "tokens.manage", "Make tokens for services, and end anybody's", roles=("admin",), place="Settings"
+).name
 
 
 @dataclass(frozen=True)

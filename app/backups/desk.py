@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
@@ -33,10 +32,11 @@ from app.backups.standing import Return, last_return, standing
 from app.backups.target import TargetDown
 from app.facilities import clock, events
 from app.facilities.pagination import Pagination
+from app.facilities.reader import current_reader
 from app.tenancy import ResolvedTenant, current_tenant, db, utcnow
 from app.tenancy.errors import FreeholdError, Refused
 
-permission("backups.restore", "See the past, bring things back out of it, go back to it")
+permission("backups.restore", "See the past, bring things back out of it, go back to it", place="Settings")
 
 blueprint = Blueprint("backups_desk", __name__, url_prefix="/desk/settings/backups")
 preview_blueprint = Blueprint("backups_preview", __name__)
@@ -48,9 +48,6 @@ OUT_OF_REACH = (
 )
 BUSY = "Something else is being done for the organisation first. Please ask once more when it is finished."
 
-# By whose clocks the pages speak; the module that knows the organisation's zone says so.
-_zones: list[Callable[[], str]] = []
-
 
 def init_app(app: Flask) -> None:
     """Open the pages, and tell people who sign in that their organisation was brought back."""
@@ -58,11 +55,6 @@ def init_app(app: Flask) -> None:
     app.register_blueprint(preview_blueprint)
     app.jinja_env.globals["brought_back"] = brought_back
     greets(tell_of_return)
-
-
-def reads_clock(zone: Callable[[], str]) -> None:
-    """Have `zone()` say by which clocks (IANA name) the current organisation lives."""
-    _zones[:] = [zone]
 
 
 @blueprint.before_request
@@ -91,10 +83,10 @@ def show() -> Response:
     return page(
         "backups/desk/show.html",
         form=form,
-        asked=form.wall,
-        remembered=remembered(shelf, moments, form),
+        asked=asked(form),
+        remembered=remembered(shelf, moments, asked(form)),
         listed=found,
-        days=groupby(found.items, lambda scene: day_of(scene.at)),
+        days=groupby(found.items, lambda scene: current_reader().weekday(scene.at)),
         oldest=moments[-1] if moments else None,
         picture=timeline.drawn((moment.at for moment in moments), utcnow()),
         standing=standing(tenant.id),
@@ -244,11 +236,15 @@ def moment(seq: int) -> Moment:
         abort(404)
 
 
-def remembered(shelf: Shelf, moments: list[Moment], form: TimeForm) -> around.Scene | None:
-    """Return the newest moment not after the time that somebody remembers."""
-    if form.wall is None:
+def asked(form: TimeForm) -> datetime | None:
+    """Return the time that somebody remembers, by their clocks; None when nothing sound was asked."""
+    return clock.from_local(form.wall, current_reader().time_zone) if form.wall else None
+
+
+def remembered(shelf: Shelf, moments: list[Moment], until: datetime | None) -> around.Scene | None:
+    """Return the newest moment not after that time."""
+    if until is None:
         return None
-    until = clock.from_local(form.wall, zone())
     place = next((place for place, moment in enumerate(moments) if moment.at <= until), None)
     return None if place is None else around.scenes(shelf, *_cut(moments, place, 1))[0]
 
@@ -260,11 +256,6 @@ def listed(shelf: Shelf, moments: list[Moment], number: int) -> Pagination:
         abort(404)
     scenes = around.scenes(shelf, *_cut(moments, (number - 1) * PER_PAGE, PER_PAGE))
     return Pagination(scenes, number, pages, len(moments))
-
-
-def day_of(at: datetime) -> date:
-    """Return the day of a moment by the organisation's clocks."""
-    return clock.local(at, zone()).date()
 
 
 def _cut(moments: list[Moment], place: int, count: int) -> tuple[list[Moment], Moment | None]:
@@ -328,16 +319,11 @@ def me() -> User:
     return current_user._get_current_object()
 
 
-def zone() -> str:
-    """Return the zone by whose clocks the organisation lives."""
-    return _zones[0]() if _zones else "UTC"
-
-
 def spoken(at: datetime | None) -> str:
-    """Return a time as the organisation's clocks show it, such as "7 March 2026, 14:05:09"."""
-    return f"{clock.local(at, zone()):%-d %B %Y, %H:%M:%S}" if at else ""
+    """Return a time as the reader's clocks show it, such as "7 March 2026, 14:05:09"."""
+    return current_reader().date_time(at, seconds=True) if at else ""
 
 
 def page(template: str, status: int = 200, /, **values: Any) -> Response:
     """Render a page."""
-    return make_response(render_template(template, local=lambda at: clock.local(at, zone()), **values), status)
+    return make_response(render_template(template, **values), status)

@@ -6,14 +6,13 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.local import LocalProxy
 
-from app.accounts import audit_desk
-from app.backups.desk import reads_clock
-from app.branding import dates, desk
+from app.branding import dates, desk, domains_desk
 from app.branding.logo import prepared
 from app.branding.models import Look, Site, current_site
 from app.branding.palette import Palette, palette
 from app.branding.presets import PRESETS
 from app.branding.views import blueprint
+from app.facilities.reader import lives_by
 from app.tenancy import current_scope
 from app.tenancy.errors import FreeholdError
 
@@ -24,10 +23,10 @@ def init_app(app: Flask) -> None:
     """Serve colours and logo, and let every template say `site`, which is None where no tenant is known."""
     app.register_blueprint(blueprint)
     desk.init_app(app)
-    reads_clock(lambda: current_site().time_zone)
-    audit_desk.reads_clock(lambda: current_site().time_zone)
+    domains_desk.init_app(app)
+    lives_by(lambda: site.time_zone if (site := site_if_known()) else "UTC")
     app.jinja_env.globals["site"] = LocalProxy(site_if_known)
-    app.jinja_env.filters.update(day=dates.day, moment=dates.moment)
+    app.jinja_env.filters.update(dates.FILTERS)
 
 
 def site_if_known() -> Look | None:

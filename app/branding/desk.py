@@ -7,7 +7,6 @@ from flask import (
     Flask,
     Response,
     abort,
-    current_app,
     make_response,
     redirect,
     render_template,
@@ -75,6 +74,16 @@ def save() -> AnyResponse:
     return redirect("/desk/settings/", 303)
 
 
+@blueprint.get("/use")
+@needs("settings.manage")
+def use() -> str:
+    """Show what the plan allows, and how much of it is used."""
+    tenant = current_tenant()
+    tier = db.session.get(Tier, tenant.tier)
+    plan = tier.label if tier else tenant.tier
+    return render_template("branding/desk/use.html", plan=plan, uses=limits.uses())
+
+
 @blueprint.get("/example.svg")
 @needs("settings.manage")
 def example() -> Response:
@@ -109,20 +118,15 @@ def tell_registry() -> None:
 
 
 def settings_page(form: SettingsForm, status: int = 200) -> Response:
-    """Show the form, the domains, and what the plan holds."""
-    tenant = current_tenant()
+    """Show the form, how safe the data is, and what grows tight."""
     site = db.session.get(Site, 1)
     if not form.is_submitted():
         form.footer.data = site.footer if site else ""
-    tier = db.session.get(Tier, tenant.tier)
     page = render_template(
         "branding/desk/settings.html",
         form=form,
         presets=PRESETS,
-        tenant=tenant,
-        address=current_app.config["FREEHOLD"].address,
-        plan=tier.label if tier else tenant.tier,
-        uses=limits.uses(),
-        standing=standing(tenant.id) if may("backups.restore") and not is_preview() else None,
+        uses=limits.nearing(),
+        standing=standing(current_tenant().id) if may("backups.restore") and not is_preview() else None,
     )
     return make_response(page, status)

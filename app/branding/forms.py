@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
-from zoneinfo import available_timezones
 
 from wtforms import (
     BooleanField,
@@ -21,6 +19,7 @@ from wtforms.validators import DataRequired, InputRequired, Length, Regexp
 from app.accounts.forms import Form
 from app.branding.models import NAME_LENGTH, TAGLINE_LENGTH, Look
 from app.branding.presets import PRESETS
+from app.facilities.clock import time_zones
 
 LOGO_BYTES = 1 << 20
 HEX = Regexp(r"^#[0-9a-fA-F]{6}$", message="Write it as #rrggbb.")
@@ -67,13 +66,6 @@ LANGUAGES = {
     "vi": "Tiếng Việt",
     "zh": "中文",
 }
-
-
-@cache
-def time_zones() -> tuple[tuple[str, str], ...]:
-    """Return the zones that people know by a city, as choices: the name, and how it is shown."""
-    cities = (zone for zone in available_timezones() if "/" in zone and not zone.startswith(("Etc/", "SystemV/")))
-    return (("UTC", "UTC"), *((zone, zone.replace("_", " ").replace("/", " / ")) for zone in sorted(cities)))
 
 
 def tidy(value: str | None) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -136,6 +136,17 @@ kind(
 kind("suspended", "The operators paused the organisation.", "The operators paused the organisation: {reason}")
 kind("resumed", "The operators let the organisation be served again.", "The operators let the organisation go on.")
 kind("archived", "The operators closed the organisation.", "The operators closed the organisation.")
+kind("domain_added", "The organisation answers at one more address.", "The operators added the address {subject}.")
+kind(
+    "domain_made_primary",
+    "Letters and links lead to another address of the organisation from now on.",
+    "The operators made {subject} the main address, {before} until then.",
+)
+kind(
+    "domain_removed",
+    "The organisation answers at one address less.",
+    "The operators removed the address {subject}.",
+)
 
 
 def note(kind: str, *, actor: str = "", subject: str = "", **detail: Any) -> None:
@@ -223,15 +234,21 @@ def retire() -> None:
         db.session.execute(delete(Audit).where(Audit.id <= last))
 
 
-def tell_of_return(core: Tenancy, connection: Connection, source: str) -> None:
-    """Begin a new life of the chain in a file that was brought back from a copy of `source`'s; the caller commits.
+def tell_of_return(
+    core: Tenancy, connection: Connection, source: str, told: Iterable[tuple[str, dict[str, Any]]] = ()
+) -> None:
+    """Begin a new life of the chain in a file that was brought back from a copy of `source`'s, with what was `told` of it.
 
+    The caller commits.
     Where that is another tenant's, its rows come under the key of the one that the file is stamped for now.
     """
     tenant_id, epoch = connection.execute("SELECT tenant_id, epoch FROM stamp").fetchone() or ("", 0)
     if source != tenant_id:
         Chain(_asking(connection), _key(core, source)).seal_anew(_key(core, tenant_id))
-    Chain(_asking(connection), _key(core, tenant_id)).append(BROUGHT_BACK, epoch=epoch)
+    chain = Chain(_asking(connection), _key(core, tenant_id))
+    chain.append(BROUGHT_BACK, epoch=epoch)
+    for act, detail in told:
+        chain.append(_kinds[act].name, **detail)
 
 
 @hears

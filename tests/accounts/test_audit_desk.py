@@ -13,6 +13,7 @@ from app.accounts.audit_desk import FORMULAS
 from app.facilities import audit
 from app.facilities.audit import Audit
 from app.tenancy import db
+from tests.accounts.people import post
 from tests.conftest import PASSWORD
 from tests.printed import filled_in
 
@@ -49,6 +50,28 @@ def test_an_owner_reads_in_plain_sentences_what_happened(owner):
     page = owner.get(PAGE).text
     assert "Olive of Alpha Allotments signed in from Firefox on Linux" in page
     assert PAGE in owner.get("/desk/settings/").text
+
+
+def test_what_was_and_what_is_are_told_on_the_page_and_in_the_download(owner):
+    given = {"name": "Talkers", "permissions": ["chat.talk"]}
+    post(owner, "/desk/people/roles/new", **given)
+    post(owner, "/desk/people/roles/1", **given | {"permissions": ["chat.talk", "people.see"]})
+    post(owner, "/desk/profile/name", name="Olive Oyl")
+    post(owner, "/desk/settings/security/", second_factor="", by_letter="y")
+    post(owner, "/desk/settings/visits", may_change="y")
+    page = owner.get(PAGE).text
+    for told in (
+        "May: See who is here; Talk in rooms (Talk in rooms until then)",
+        "Name: Olive Oyl (Olive of Alpha Allotments until then)",
+        "A letter may stand for the password: yes (no until then)",
+        "Visits may: change things (only look until then)",
+    ):
+        assert told in page
+    assert "Who has to have a second factor:" not in page, "that was not changed"
+    rows = csv.DictReader(io.StringIO(owner.get(f"{PAGE}rows.csv").text, newline=""))
+    values = {row["kind"]: (row["before"], row["after"]) for row in rows}
+    assert values["person_renamed"] == ("Name: Olive of Alpha Allotments", "Name: Olive Oyl")
+    assert values["signed_in"] == ("", "")
 
 
 def test_visitors_sign_in_first_and_members_are_kept_out(alpha, at, client_for, owner):

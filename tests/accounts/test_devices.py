@@ -295,6 +295,11 @@ def test_one_browser_or_all_others_are_signed_out_and_forgotten(app, at, alpha, 
     page = third.get("/desk/profile/").text
     assert page.count("This one") == 1
     assert page.count("/desk/profile/devices/") == 3
+    oldest = owner.get("/desk/profile/").text
+    assert oldest.index("This one") < oldest.index("/desk/profile/devices/"), "one's own comes first"
+    ways = re.findall(r'aria-label="Sign out [^"]*, since ([^"]+)"', page)
+    assert ways == sorted(ways, reverse=True)
+    assert len(ways) == 2
     assert post(third, f"/desk/profile/devices/{rows()[0].id}/end").status_code == 303
     assert (is_in(owner), is_in(second), is_in(third)) == (False, True, True)
     post(third, "/desk/profile/devices/end")

@@ -182,7 +182,13 @@ AT_THE_DESK = (
 )
 AT_THE_CONSOLE = (
     "/tenants/alpha/suspension",
+    "/tenants/alpha/suspension/end",
+    "/tenants/alpha/caps",
+    "/tenants/alpha/caps/users/end",
     "/tenants/alpha/archive",
+    "/tenants/alpha/domains/",
+    "/tenants/alpha/domains/alpha.localhost/primary",
+    "/tenants/alpha/domains/alpha.localhost/removal",
     "/tenants/alpha/visits",
     "/tenants/alpha/backups/moments/1/preview",
     "/tenants/alpha/backups/moments/1/replacement",
@@ -191,6 +197,11 @@ AT_THE_CONSOLE = (
     "/operators/",
     "/operators/1/role",
     "/operators/1/removal",
+    "/you/security/app/attempt",
+    "/you/security/passkeys/new",
+    "/you/security/passkeys/options",
+    "/you/security/codes",
+    "/you/security/factors/1/removal",
 )
 
 

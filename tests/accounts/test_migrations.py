@@ -61,3 +61,17 @@ def test_whoever_is_signed_in_stays_so_and_finds_the_browser_in_the_list(file):
     ]
     bring(file, command.downgrade, "accounts_0002")
     assert file.execute("SELECT token_hash FROM session ORDER BY id").fetchall() == [("hash 2",), ("hash 3",)]
+
+
+def test_whoever_went_by_an_address_is_called_otherwise_and_names_stay(file):
+    bring(file, command.upgrade, "accounts_0007")
+    people = [
+        ("mia@example.test", "mia@example.test", "active"),
+        ("jo@example.test", "Jo", "active"),
+        ("removed-3", "ada@example.test", "removed"),
+    ]
+    for person in people:
+        file.execute("INSERT INTO user (email, name, role, state, created_at) VALUES (?, ?, 'member', ?, 1)", person)
+    bring(file, command.upgrade, "accounts_0008")
+    told = [row[0] for row in file.execute("SELECT name FROM user ORDER BY id").fetchall()]
+    assert told == ["Member mi", "Jo", "Member ad"]

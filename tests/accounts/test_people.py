@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from app import create_app
 from app.accounts import User
+from app.accounts.models import Factor
 from app.chat import Room
 from app.content.models import Entry
 from app.inbox import Contact, Conversation
@@ -42,6 +43,16 @@ def test_members_see_names_and_owners_addresses(app, alpha, signed_in, mia):
         404
     ] * 3
     assert post(member, "/desk/people/1/deactivation").status_code == 404
+
+
+def test_who_manages_people_sees_who_has_a_second_factor(app, at, alpha, signed_in, mia):
+    owner, member = signed_in(alpha), browser_of(app, alpha, "mia@example.test")
+    assert owner.get("/desk/people/").text.count("No second factor") == 2
+    at(alpha, lambda: db.session.add(Factor(person_id=mia, kind="app", secret="x")))
+    listed, person = owner.get("/desk/people/").text, owner.get(f"/desk/people/{mia}").text
+    assert (listed.count("No second factor"), listed.count("Has a second factor")) == (1, 1)
+    assert "<dt>Second factor</dt><dd>Set up</dd>" in person
+    assert "second factor" not in member.get("/desk/people/").text
 
 
 def test_an_owner_alone_is_told_what_people_are_for(alpha, signed_in):

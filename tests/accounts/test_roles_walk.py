@@ -22,7 +22,8 @@ EVERYBODY = "everybody who is signed in"
 NEEDED = {
     EVERYBODY: """
         desk.home live.stream
-        profile.show profile.rename profile.change_password profile.end_device profile.end_others profile.leave
+        profile.show profile.rename profile.show_picture profile.remove_picture profile.read_in pictures.picture
+        profile.change_password profile.end_device profile.end_others profile.leave
         second.again security.show security.begin_app security.new_app security.new_passkey security.keep_passkey
         security.passkey_options
         security.new_codes security.remove tokens_desk.own tokens_desk.make_own tokens_desk.end_own
@@ -39,7 +40,10 @@ NEEDED = {
         joining.approve joining.remove
     """,
     "tokens.manage": "tokens_desk.everybodys tokens_desk.make_for_service tokens_desk.end_anybodys",
-    "settings.manage": "settings.show settings.save settings.example",
+    "settings.manage": """
+        settings.show settings.use settings.save settings.example domains_desk.show letters_desk.show
+        letters_desk.try_again
+    """,
     "backups.restore": """
         backups_preview.end_preview backups_desk.show backups_desk.look_at backups_desk.replace backups_desk.order
         backups_desk.open_preview backups_desk.discard backups_desk.things backups_desk.bring_back
@@ -83,6 +87,7 @@ NOTHING_THERE = {
         "security.remove",
         "tokens_desk.end_own",
         "tokens_desk.end_anybodys",
+        "pictures.picture",
     ),
     *("support.end", "joining.remove"),
 }

@@ -13,20 +13,12 @@ from app.accounts.factors import PEOPLE
 from app.accounts.models import Factor, RecoveryCode, SignInRules
 from app.tenancy import db, utcnow
 from tests.accounts.people import acts, browser_of, join, letters, post
-from tests.accounts.test_second_factor import OWNER, ask, count, give_code, half_way, has_app
+from tests.accounts.test_second_factor import OWNER, ask, count, give_code, half_way, has_app, set_up_app
 from tests.conftest import Authenticator
 from tests.printed import filled_in
 
 __all__ = ["has_app"]
 HERE = "/desk/profile/security/"
-
-
-def set_up_app(browser):
-    """Set up an app at the desk; returns what is kept of the page."""
-    assert post(browser, HERE + "app/attempt").location == HERE + "app"
-    kept = Authenticator(browser.get(HERE + "app").text)
-    assert give_code(browser, kept.code(), HERE + "app").location == HERE
-    return kept
 
 
 def test_an_app_is_set_up_with_its_codes_and_asked_for_from_then_on(app, at, alpha, signed_in):

@@ -18,10 +18,10 @@ from app.facilities.audit import Audit
 from app.tenancy import current_tenant, db, platform_context, tenant_context, utcnow
 from app.tenancy.ledger import AuditRow
 from app.tenancy.registry import Operator, OperatorSession, VisitLeave
-from tests.accounts.people import browser_of, invite, join, post
+from tests.accounts.people import browser_of, invite, join, letters, post
 from tests.conftest import _client
 from tests.console.operating import asked, operator_of, send, visitor
-from tests.printed import filled_in, printed_token
+from tests.printed import filled_in, led_to, printed_token
 from tests.tenancy.test_isolation import canaries, digest  # noqa: F401
 
 DESK = {
@@ -33,6 +33,8 @@ DESK = {
     "content_desk.show_import",
     "content_desk.menu",
     "settings.show",
+    "settings.use",
+    "domains_desk.show",
     "settings.example",
     "people.people",
     "audit_desk.show",
@@ -177,6 +179,42 @@ def test_a_visit_reads_no_address_in_the_audit_and_finds_nobody_by_one(app, at, 
     assert "new@example.test" in owner.get(f"{page}?who=new@example.test").text
 
 
+def test_who_gave_no_name_is_a_member_by_two_letters_and_never_an_address(app, at, alpha, signed_in):
+    join(at, alpha, "zoe.quiet@example.test", "", "editor")
+    zoe = browser_of(app, alpha, "zoe.quiet@example.test")
+    post(zoe, "/desk/content/entries/new?kind=post", title="Quiet news", source="Hush", act="publish")
+    browser = visitor(app, alpha)
+    for path in ("/desk/", "/desk/people/", "/desk/settings/audit/", "/desk/content/", "/", "/posts/quiet-news"):
+        page = browser.get(path)
+        assert (page.status_code, "zoe.quiet" in page.text) == (200, False), path
+    for path in ("/desk/people/", "/desk/settings/audit/", "/posts/quiet-news"):
+        assert "Member zo" in browser.get(path).text, path
+    assert "Nobody is called that" in browser.get("/desk/people/?q=quiet").text
+    assert "No row fits" in browser.get("/desk/settings/audit/?who=zoe.quiet").text
+    assert "zoe.quiet@example.test" in signed_in(alpha).get("/desk/people/").text, "who manages people reads it"
+
+
+def test_the_owners_hear_of_a_visit_by_letter_and_nobody_else_does(app, at, alpha, work):
+    join(at, alpha, "second@example.test", "Second Owner", "owner")
+    join(at, alpha, "admin@example.test", "Ada Admin", "admin")
+    third = join(at, alpha, "third@example.test", "Third Owner", "owner")
+    at(alpha, lambda: db.session.get(User, third).deactivate(by=User.by_email("owner@alpha.test")))
+    visitor(app, alpha)
+    work(alpha)
+    assert [str(letter["To"]) for letter in letters(app)] == [
+        "Olive of Alpha Allotments <owner@alpha.test>",
+        "Second Owner <second@example.test>",
+    ]
+    for letter in letters(app):
+        told = letter.get_body(("plain",)).get_content()
+        assert "The menu is gone" in told
+        assert "support@operators.test" in told
+        assert "only looks" in told
+        assert set(re.findall(r"https?://[^\s\"]+", letter.as_string())) <= {
+            "http://alpha.localhost:8000/desk/settings/visits"
+        }
+
+
 def test_both_sides_audit_a_visit(app, at, alpha, signed_in):
     visitor(app, alpha)
     post(signed_in(alpha), f"/desk/settings/visits/{visit_row(at, alpha).id}/end")
@@ -250,6 +288,20 @@ def test_a_visit_that_looks_changes_nothing_by_any_route(app, tenancy, canaries,
     assert is_inside(browser)
 
 
+def test_the_console_leads_to_the_door_and_both_say_whether_changes_are_allowed(app, alpha, signed_in):
+    operator = operator_of(app, "support")
+    said, change = "let visits only look", {"why": "The menu is gone", "minutes": "60", "wants_change": "y"}
+    assert said in operator.get("/tenants/alpha").text
+    ready = send(operator, "/tenants/alpha/visits", **change)
+    link = ready.headers["Refresh"].removeprefix("0; url=")
+    assert link in ready.text
+    door = _client(app, alpha.primary_host)
+    assert said in door.get(link).text
+    let_change(signed_in, alpha)
+    assert said not in operator.get("/tenants/alpha").text
+    assert "You may change pages and settings" in door.get(link).text
+
+
 def test_what_was_typed_is_handed_back_when_a_visit_only_looks(app, alpha):
     browser = visitor(app, alpha)
     given = {"csrf_token": token_of(browser), "title": "A long text", "source_format": "markdown"}
@@ -258,6 +310,13 @@ def test_what_was_typed_is_handed_back_when_a_visit_only_looks(app, alpha):
     assert "<h1>Nothing was changed</h1>" in answer.text
     assert "A long text" in answer.text
     assert "Source format" not in answer.text
+
+
+def test_the_settings_lead_a_visit_to_what_is_open_to_it(app, alpha):
+    browser = visitor(app, alpha)
+    listed = led_to(browser.get("/desk/settings/").text)
+    assert {"/desk/settings/", "/desk/settings/use", "/desk/settings/audit/"} <= set(listed)
+    assert [path for path in listed if browser.get(path).status_code != 200] == []
 
 
 def test_a_visit_that_may_change_reaches_the_changes_in_the_table_alone(app, canaries, alpha, signed_in):  # noqa: F811

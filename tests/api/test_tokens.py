@@ -6,6 +6,7 @@ import json
 import re
 from contextlib import closing
 from datetime import timedelta
+from html import unescape
 
 import pytest
 import time_machine
@@ -42,6 +43,9 @@ def test_a_person_makes_a_token_and_sees_it_once(at, alpha, signed_in, client_fo
     key = KEY.search(shown.text).group()
     assert ask(client_for(alpha), key).status_code == 200
     assert "The till" in owner.get(OWN).text
+    for page in (shown.text, owner.get(OWN).text, owner.get(EVERYBODYS).text):
+        command = 'curl -H "Authorization: Bearer $TOKEN" http://alpha.localhost/api/v1/me'
+        assert command in unescape(page)
     assert not KEY.search(owner.get(OWN).text + owner.get(EVERYBODYS).text)
 
 

@@ -7,17 +7,18 @@ from urllib.parse import urlsplit
 
 import pytest
 import time_machine
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.accounts import User, hash_password
 from app.accounts.models import SetUpLink
 from app.content.models import Entry, Submission
 from app.tenancy import db, jobs, platform_context, utcnow
+from app.tenancy.due import Due
 from app.tenancy.errors import TenantGone
 from app.tenancy.ledger import AuditRow
 from tests.backups import doing
 from tests.conftest import PASSWORD, sign_in
-from tests.printed import filled_in
+from tests.printed import filled_in, led_to
 
 BACKUPS = "/desk/settings/backups/"
 
@@ -242,7 +243,9 @@ def test_no_job_of_the_past_runs(app, preview, inside):
 
 def test_there_is_no_past_of_the_past(inside):
     assert inside.get(BACKUPS).status_code == 404
-    assert "Go back in time" not in inside.get("/desk/settings/").text
+    page = inside.get("/desk/settings/").text
+    assert "Go back in time" not in page
+    assert [path for path in led_to(page) if inside.get(path).status_code != 200] == []
 
 
 def test_it_is_discarded_from_inside(app, alpha, preview, inside, tenancy):
@@ -277,6 +280,15 @@ def test_a_preview_whose_file_cannot_be_read_says_so(app, preview, inside, tenan
     assert inside.get("/desk/").status_code == 503
     assert "You are looking at" in inside.get("/desk/").text
     assert client_for(preview).get("/").status_code == 302
+
+
+def test_letters_of_the_past_are_shown_and_stay(preview, inside, at):
+    at(preview, lambda: db.session.get(User, 1).warn("codes_made"))
+    at(preview, lambda: db.session.execute(update(Due).values(set_aside_at=utcnow())))
+    page = inside.get("/desk/settings/letters").text
+    assert ("Your recovery codes" in page, "Try again" in page) == (True, False)
+    form = filled_in(inside.get("/desk/people/").text)
+    assert inside.post("/desk/settings/letters/1/attempts", data=form).status_code == 404
 
 
 def test_nobody_is_invited_or_helped_in_the_past(preview, inside, client_for):

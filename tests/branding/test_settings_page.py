@@ -14,7 +14,7 @@ from app.branding import PRESETS, current_site, forms
 from app.facilities.storage import StoredFile
 from app.tenancy import db, tenant_context
 from tests.conftest import sign_in
-from tests.printed import filled_in
+from tests.printed import filled_in, led_to
 
 PASSWORD = "a long enough password"
 
@@ -149,12 +149,23 @@ def test_a_logo_that_the_plan_has_no_room_for_is_refused(app, alpha, owner, oper
         assert db.session.scalar(select(func.count()).select_from(StoredFile)) == 1
 
 
+def test_every_page_of_the_settings_leads_to_all_of_them(owner):
+    listed = led_to(owner.get("/desk/settings/").text)
+    assert {f"/desk/settings/{each}" for each in ("", "use", "security/", "visits", "audit/", "backups/")} <= set(
+        listed
+    )
+    for path in listed:
+        page = owner.get(path)
+        assert (page.status_code, led_to(page.text)) == (200, listed), path
+        assert f'href="{path}" aria-current="page"' in page.text.partition('aria-label="Settings"')[2], path
+
+
 def test_plan_and_use_are_shown(owner):
-    page = owner.get("/desk/settings/").text
+    page = owner.get("/desk/settings/use").text
     assert "Standard" in page
     assert "1 of 50" in page
     assert "of 10.0 GiB" in page
-    assert "alpha.localhost" in page
+    assert "alpha.localhost" in owner.get("/desk/settings/domains/").text
 
 
 def test_the_example_is_drawn_in_the_colours_asked_for(owner, client_for, alpha):

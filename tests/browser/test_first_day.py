@@ -67,7 +67,7 @@ def the_guest_is_made_an_owner(village: Village, owner: Any, guest: Any) -> None
     guest.goto(village.at("harbour", "/desk/settings/"))
     assert "/sign-in" in guest.url, "whoever may do more signs in again"
     give_password(guest, GUEST, GUESTS_PASSWORD)
-    assert guest.locator("h1").inner_text() == "Settings"
+    assert guest.locator("h1").inner_text() == "Name and look"
 
 
 def a_new_browser_needs_the_app_and_is_signed_out_again(

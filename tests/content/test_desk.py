@@ -1,5 +1,7 @@
 """Writing, publishing and throwing away, through the forms of the desk."""
 
+import re
+
 import pytest
 from sqlalchemy import select
 
@@ -191,7 +193,12 @@ def test_the_list_is_found_by_title_and_state(alpha, signed_in, publish, change)
     assert ">Old<" not in listed
     assert "Thaw" not in browser.get("/desk/content/?kind=post&q=100%25").text
     assert "100% frost" not in browser.get("/desk/content/?kind=post&state=draft").text
-    assert ">Old<" in browser.get("/desk/content/?kind=post&state=trashed").text
+    trash = browser.get("/desk/content/?kind=post&state=trashed").text
+    assert ">Old<" in trash
+    assert "was published" in trash
+    was = browser.get(re.search(r'/desk/content/entries/\d+(?=">Old<)', trash).group()).text
+    assert "This post is in the trash" in was
+    assert "Publish now" not in was
     assert "Nothing like that here" in browser.get("/desk/content/?kind=post&q=nowhere").text
     assert browser.get("/desk/content/?kind=nonsense").status_code == 404
 

@@ -220,7 +220,7 @@ def test_the_owner_reads_what_is_used_and_members_do_not(app, alpha, grant, sign
         db.session.commit()
     for page in (owner.get("/desk/").text, owner.get("/desk/settings/").text):
         assert "People who may sign in: 2 of 2 people. Nothing can be added." in page
-    assert '<meter min="0" max="2"' in owner.get("/desk/settings/").text
+    assert '<meter min="0" max="2"' in owner.get("/desk/settings/use").text
     with app.app_context(), tenant_context(alpha):
         db.session.add(User(email="second.owner@alpha.test", name="Second", role="owner"))
         db.session.scalars(select(User).where(User.email == "owner@alpha.test")).one().role = "member"
@@ -239,7 +239,7 @@ def test_operators_see_the_use_make_an_exception_and_end_it(app, tenancy, alpha,
     assert tenancy.registry.by_slug("alpha").max_bytes == GIB // 2
     page = operator.get("/tenants/alpha").text
     assert "They pay for it" in page
-    assert "Cap set: They pay for it" in page
+    assert "Cap set: They pay for it (Storage: 512.0 MiB, 10.0 GiB until then)" in page
     given = filled_in(page)
     assert operator.post("/tenants/alpha/caps/storage/end", data=given).status_code == 303
     assert tenancy.registry.by_slug("alpha").max_bytes == 10 * GIB

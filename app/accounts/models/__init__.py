@@ -2,7 +2,7 @@
 
 from app.accounts import acts  # noqa: F401  what the verbs note is declared before they are called
 from app.accounts.models.device import DEVICE_LIFETIME, Device
-from app.accounts.models.factor import Attempt, Factor, RecoveryCode, SignInLink, SignInRules
+from app.accounts.models.factor import ASKED_OF, Attempt, Factor, RecoveryCode, SignInLink, SignInRules
 from app.accounts.models.invitation import Invitation
 from app.accounts.models.join_domain import JoinDomain
 from app.accounts.models.links import HELP_LIFETIME, LINK_LIFETIME, SetUpLink
@@ -12,6 +12,7 @@ from app.accounts.models.support_visit import SupportRule, SupportVisit
 from app.accounts.models.user import User
 
 __all__ = [
+    "ASKED_OF",
     "DEVICE_LIFETIME",
     "FRESH",
     "HELP_LIFETIME",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import ForeignKey, delete, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from app.accounts.models.user import User
 
 BY_LETTER_LIFETIME = timedelta(minutes=15)
-ASKED_OF = ("", "owners", "everybody")  # of whom a second factor is asked, the fewest first
+# Of whom a second factor is asked, the fewest first.
+ASKED_OF = {
+    "": "Nobody",
+    "owners": "Owners",
+    "managers": "Owners and admins, and whoever else may manage people",
+    "everybody": "Everybody",
+}
 
 
 class FactorColumns:
@@ -153,6 +159,10 @@ class SignInRules(TenantModel):
     def mine(cls) -> Self:
         """Return the organisation's rules, or those that hold where nothing was decided."""
         return db.session.get(cls, 1) or cls(id=1, second_factor="", by_letter=False)
+
+    def told(self) -> dict[str, Any]:
+        """Return them as the audit tells them."""
+        return {"second_factor": ASKED_OF[self.second_factor], "by_letter": self.by_letter}
 
     @classmethod
     def decide(cls, second_factor: str, by_letter: bool) -> None:

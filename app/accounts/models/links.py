@@ -60,6 +60,11 @@ class SetUpLink(TenantModel):
         return link if link and link.user.is_active else None
 
     @classmethod
+    def take_back(cls, token: str) -> None:
+        """Remove a link whose letter did not leave, so that it is not one of the few that may be open."""
+        db.session.execute(delete(cls).where(cls.token_hash == fingerprint(token)))
+
+    @classmethod
     def void(cls, user_id: int) -> None:
         """Let no open link of a person be used any more."""
         db.session.execute(update(cls).where(cls.user_id == user_id, cls.used_at.is_(None)).values(used_at=utcnow()))

@@ -88,8 +88,10 @@ class Role(TenantModel):
         if (name, wanted) == (self.name, self.permissions):
             return
         is_other = wanted != self.permissions
+        before = {"name": self.name, "permissions": self.permissions}
         self.name, self.permissions = name, wanted
-        audit.note("role_redefined", actor=by.email, subject=name, permissions=wanted)
+        after = {"name": name, "permissions": wanted}
+        audit.note("role_redefined", actor=by.email, subject=name, before=before, after=after)
         for person in self.people() if is_other else ():
             person.follow_role(by=by)
         Invitation.withdraw_unfounded(by=by)

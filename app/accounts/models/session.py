@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import ForeignKey, delete, select
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from app.accounts import stays
 from app.accounts.models.device import Device
+from app.accounts.models.factor import Factor, SignInRules
 from app.facilities import audit
 from app.tenancy import TenantModel, Timestamp, db, utcnow
 
@@ -36,6 +37,10 @@ class Session(TenantModel):
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
     ends_at: Mapped[datetime | None] = mapped_column(Timestamp)
     user_agent: Mapped[str] = mapped_column(default="")
+
+    # These two come with the row: every page asks for them, and none asks the file once more.
+    has_factor: Mapped[bool] = column_property(select(Factor.id).where(Factor.person_id == user_id).exists())
+    rule: Mapped[str | None] = column_property(select(SignInRules.second_factor).scalar_subquery())
 
     user: Mapped[User] = relationship("User", lazy="joined", innerjoin=True)
     device: Mapped[Device | None] = relationship("Device", lazy="joined")

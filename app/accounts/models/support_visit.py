@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from flask_login import UserMixin
 from sqlalchemy import select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts.cookies import Token, fingerprint
+from app.accounts.models.user import User
 from app.facilities import audit
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, tenancy, utcnow
 from app.tenancy.registry import Leave
 
-if TYPE_CHECKING:
-    from app.accounts.models.user import User
-
 LINK_LIFETIME = timedelta(minutes=5)
+ALLOWED = {False: "only look", True: "change things"}
 
 
 class Guest(UserMixin):
@@ -29,6 +28,7 @@ class Guest(UserMixin):
 
     id = None
     is_owner = False
+    has_name = True
 
     def __init__(self, email: str, name: str) -> None:
         self.email = email
@@ -70,20 +70,25 @@ class SupportVisit(TenantModel):
 
     @classmethod
     def begin(cls, leave: Leave) -> Token:
-        """Let an operator in, and return the token that their browser keeps; the caller commits."""
+        """Let an operator in, and return the token that their browser keeps; the owners hear of it by letter.
+
+        The caller commits.
+        """
         token = Token.fresh(current_tenant().id)
-        db.session.add(
-            cls(
-                mark=leave.id,
-                token_hash=token.hash,
-                csrf=secrets.token_urlsafe(32),
-                email=leave.email,
-                name=leave.name,
-                reason=leave.reason,
-                wants_change=leave.wants_change,
-                expires_at=leave.expires_at,
-            )
+        visit = cls(
+            mark=leave.id,
+            token_hash=token.hash,
+            csrf=secrets.token_urlsafe(32),
+            email=leave.email,
+            name=leave.name,
+            reason=leave.reason,
+            wants_change=leave.wants_change,
+            expires_at=leave.expires_at,
         )
+        db.session.add(visit)
+        db.session.flush()
+        for owner in User.owners():
+            owner.hear_of_visit(visit.id)
         told = {"reason": leave.reason, "until": leave.expires_at.isoformat(timespec="seconds")}
         audit.note("support_visit_began", actor=leave.email, subject=leave.email, **told)
         return token
@@ -136,6 +141,7 @@ class SupportRule(TenantModel):
     def choose(self, may_change: bool, *, by: User) -> None:
         """Let visits change things, or only look."""
         if may_change != self.may_change:
-            audit.note("support_rule_changed", actor=by.email, rule="change things" if may_change else "only look")
+            before, after = {"visits": ALLOWED[self.may_change]}, {"visits": ALLOWED[may_change]}
+            audit.note("support_rule_changed", actor=by.email, rule=after["visits"], before=before, after=after)
         self.may_change = may_change
         db.session.add(self)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from flask_login import UserMixin
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import ForeignKey, Select, delete, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.accounts import passwords, policy, stays
-from app.accounts.addresses import normal_address
+from app.accounts.addresses import normal_address, stand_in
 from app.accounts.browsers import browser_named
 from app.accounts.cookies import Token
 from app.accounts.models.device import Device
@@ -20,7 +21,8 @@ from app.accounts.models.links import SetUpLink
 from app.accounts.models.role import Role
 from app.accounts.models.session import Session
 from app.accounts.passwords import Hashed
-from app.facilities import audit, events, limits
+from app.facilities import audit, events, limits, outgoing, reader, storage
+from app.facilities.outgoing import Outgoing
 from app.tenancy import TenantModel, Timestamp, current_tenant, db, utcnow
 from app.tenancy.errors import Refused
 from app.tenancy.jobs import later
@@ -28,6 +30,9 @@ from app.tenancy.jobs import later
 LAST_OWNER = "There would be no owner left to look after the organisation. Make somebody else an owner first."
 
 RENAMED = events.kind("PersonRenamed", "Somebody goes by another name.", subject="person")
+PICTURE_CHANGED = events.kind(
+    "PictureChanged", "Somebody shows another picture of themselves, or none any more.", subject="person"
+)
 ROLE_CHANGED = events.kind(
     "RoleChanged", "What somebody may do has changed, by another role or by a change of theirs.", subject="person"
 )
@@ -51,6 +56,9 @@ class User(UserMixin, TenantModel):
     state: Mapped[str] = mapped_column(default="active")  # active, closed (deactivated), removed
     created_at: Mapped[datetime] = mapped_column(Timestamp, default=utcnow)
     last_seen_at: Mapped[datetime | None] = mapped_column(Timestamp)  # to five minutes
+    picture_name: Mapped[str | None] = mapped_column(ForeignKey("stored_file.name"))
+    language: Mapped[str] = mapped_column(default=reader.ENGLISH)  # in which dates and numbers are written
+    time_zone: Mapped[str] = mapped_column(default="")  # "" for the organisation's
 
     _held: ClassVar[Role | None] = None  # looked up once for each row in hand
 
@@ -61,7 +69,7 @@ class User(UserMixin, TenantModel):
         if cls.by_email(address):
             raise Refused(f"{address} is here already.")
         cls.require_room()
-        user = cls(email=address, name=name.strip() or address, role=role, password_hash=hashed)
+        user = cls(email=address, name=name.strip() or stand_in(address), role=role, password_hash=hashed)
         db.session.add(user)
         return user
 
@@ -79,6 +87,11 @@ class User(UserMixin, TenantModel):
     def who_may(cls, permission: str) -> Select[Any]:
         """Select those who may sign in and hold a permission; raises `KeyError` for one that nobody declared."""
         return select(cls).where(cls.state == "active", cls.role.in_(Role.keys_with(permission)))
+
+    @classmethod
+    def owners(cls) -> Sequence[Self]:
+        """Return the owners who may sign in."""
+        return db.session.scalars(select(cls).where(cls.state == "active", cls.role == "owner")).all()
 
     @classmethod
     def places_taken(cls) -> int:
@@ -107,6 +120,11 @@ class User(UserMixin, TenantModel):
     def is_active(self) -> bool:
         """Whether this person may sign in."""
         return self.state == "active"
+
+    @property
+    def has_name(self) -> bool:
+        """Whether this person has said what they want to be called."""
+        return self.name != stand_in(self.email)
 
     @property
     def is_owner(self) -> bool:
@@ -146,9 +164,28 @@ class User(UserMixin, TenantModel):
     def rename(self, name: str) -> None:
         """Take another name; what was written before keeps the one it was written under."""
         if name != self.name:
-            audit.note("person_renamed", actor=self.email, subject=self.email)
+            before, after = {"name": self.name}, {"name": name}
+            audit.note("person_renamed", actor=self.email, subject=self.email, before=before, after=after)
             self.name = name
             self._tell(RENAMED, self)
+
+    @property
+    def picture(self) -> str:
+        """The address of this person's picture, another one for each picture; "" where they have none."""
+        return f"/desk/people/{self.id}/picture-{self.picture_name[:16]}" if self.picture_name else ""
+
+    def show_picture(self, picture: storage.StoredFile | None) -> None:
+        """Be shown by a picture made by `app.accounts.pictures.prepared`, with None by one's initials again."""
+        name = picture.name if picture else None
+        if name == self.picture_name:
+            return
+        audit.note("picture_changed", actor=self.email, subject=self.email)
+        self._put_picture(name)
+        self._tell(PICTURE_CHANGED, self)
+
+    def read_in(self, language: str, time_zone: str) -> None:
+        """Have dates, times and numbers written as in `language`, by the clocks of `time_zone` ("" for the organisation's)."""
+        self.language, self.time_zone = language, time_zone
 
     def set_password(self, hashed: Hashed, *, here: Device | None = None) -> None:
         """Give this person a new password; every session opened with the old one ends, and no open link works any more.
@@ -163,7 +200,18 @@ class User(UserMixin, TenantModel):
 
     def warn(self, letter: str, browser: str = "") -> None:
         """Have a letter tell this person what happened to what lets them in, or to one of their browsers."""
-        later("accounts.send_warning", user_id=self.id, letter=letter, browser=browser, at=utcnow().isoformat())
+        from app.accounts import letters  # which asks this module who is here
+
+        at = utcnow().isoformat()
+        work = later("accounts.send_warning", user_id=self.id, letter=letter, browser=browser, at=at)
+        outgoing.want(work, self.email, letters.warning_subject(letter), letters.AUDIENCE)
+
+    def hear_of_visit(self, visit_id: int) -> None:
+        """Have a letter tell this person that an operator came in to help."""
+        from app.accounts import letters  # which asks this module who is here
+
+        work = later("accounts.tell_of_visit", user_id=self.id, visit_id=visit_id)
+        outgoing.want(work, self.email, letters.visit_subject(), letters.AUDIENCE)
 
     def end_sessions(self, but: int = 0) -> None:
         """Sign this person out everywhere, but for the session of id `but`."""
@@ -241,8 +289,18 @@ class User(UserMixin, TenantModel):
         self._lock_out()
         _withdraw_unfounded(by)
         Factor.forget(self.id)
+        self._put_picture(None)
+        self.read_in(reader.ENGLISH, "")
+        Outgoing.forget(self.email)
         self.email, self.password_hash, self.last_seen_at = f"removed-{self.id}", None, None
         self._tell(REMOVED, by)
+
+    def _put_picture(self, name: str | None) -> None:
+        """Show the stored file of that name from now on, and let go of the one before."""
+        before, self.picture_name = self.picture_name, name
+        if before:
+            db.session.flush()
+            storage.forget(before)
 
     def _lock_out(self, here: Device | None = None) -> None:
         self.end_sessions()
