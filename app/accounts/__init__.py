@@ -52,7 +52,7 @@ from app.accounts.policy import (
     needs,
     permission,
 )
-from app.accounts.previews import LookLink, is_preview
+from app.accounts.previews import LookLink, is_preview, only_today
 from app.accounts.views import blueprint, greets
 from app.facilities import limits
 from app.tenancy.database import Connection
@@ -85,6 +85,7 @@ __all__ = [
     "may",
     "member_required",
     "needs",
+    "only_today",
     "organisations",
     "permission",
     "writes_from",

@@ -7,6 +7,7 @@ for one browser and some minutes; nobody is signed in by it.
 from __future__ import annotations
 
 import secrets
+from abc import ABC, abstractmethod
 from typing import Any
 
 from flask import Blueprint, abort, jsonify, make_response, redirect, render_template, request
@@ -48,7 +49,7 @@ def own_hash(token: str) -> str:
     return fingerprint(f"attempt.{token}")
 
 
-class Door:
+class Door(ABC):
     """How people come in at one kind of house, once their password was right."""
 
     factors: Factors
@@ -61,37 +62,38 @@ class Door:
         blueprint.add_url_rule("/sign-in/passkey", view_func=self.passkey, methods=["POST"])
         blueprint.after_request(keep_out_of_caches)
 
+    @abstractmethod
     def welcome(self, person: Any, target: str, *, is_proved: bool) -> Response:
         """Open a session and lead to `target`; `is_proved` says that all of the person's factors were given."""
-        raise NotImplementedError
 
+    @abstractmethod
     def may_enter(self, person: Any) -> bool:
         """Tell whether a person may come in at all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def is_known(self, person: Any) -> bool:
         """Tell whether this browser is one in which the person has given all their factors before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def asks(self, person: Any) -> bool:
         """Tell whether this person has to have a second factor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def has_password(self, email: str, password: str) -> bool:
         """Tell whether this is the password of the person with this address. No transaction is open while it hashes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note_failure(self, person: Any) -> None:
         """Note that a wrong code was given, and commit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def warn(self, person: Any, letter: str) -> None:
         """Have a letter tell a person what happened to what lets them in, where letters are written."""
 
     @property
+    @abstractmethod
     def issuer(self) -> str:
         """The name under which apps and passkeys keep what is made here."""
-        raise NotImplementedError
 
     def admit(self, person: Any, target: str = "") -> Response:
         """Let a person in whose password was right, or lead them to what is still wanted."""

@@ -111,13 +111,6 @@ class Line:
     changes: list[Change]
 
 
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep these pages out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
 @blueprint.get("/")
 @needs("audit.read")
 def show() -> Response:

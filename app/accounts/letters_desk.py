@@ -19,13 +19,6 @@ PER_PAGE = 50
 blueprint = Blueprint("letters_desk", __name__, url_prefix="/desk/settings/letters")
 
 
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep these pages out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
 @blueprint.get("")
 @needs("settings.manage")
 def show() -> Response:

@@ -16,30 +16,16 @@ from app.accounts.freshness import fresh_required
 from app.accounts.models import Factor, Invitation, Role, User
 from app.accounts.notices import flash
 from app.accounts.policy import may, needs
-from app.accounts.previews import is_preview
-from app.accounts.visits import UNSAFE
+from app.accounts.previews import only_today
 from app.facilities.pagination import paginate
 from app.tenancy import current_tenant, db
 from app.tenancy.errors import Refused
 
 blueprint = Blueprint("people", __name__, url_prefix="/desk/people")
+blueprint.before_request(only_today)
 
 PER_PAGE = 50
 FEW = 20  # people that need no search
-
-
-@blueprint.before_request
-def only_today() -> None:
-    """Change nobody inside a preview: it shows who was here, and its letters never leave."""
-    if is_preview() and request.method in UNSAFE:
-        abort(404)
-
-
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep these pages out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
 
 
 @blueprint.get("/")

@@ -27,6 +27,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from app.accounts.cookies import fingerprint
 from app.accounts.models import SetUpLink, User
 from app.accounts.policy import ask_to_sign_in
+from app.accounts.visits import UNSAFE
 from app.tenancy import ResolvedTenant, current_scope, current_tenant, db, tenancy, tenant_context, utcnow
 from app.tenancy.errors import FreeholdError
 
@@ -100,6 +101,12 @@ def keep_unlisted(response: Response) -> Response:
     if is_preview():
         response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response
+
+
+def only_today() -> None:
+    """Change nothing inside a preview, for a blueprint: it is thrown away, and its letters never leave."""
+    if is_preview() and request.method in UNSAFE:
+        abort(404)
 
 
 def may_enter(user: User) -> bool:

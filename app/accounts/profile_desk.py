@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, url_for
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
@@ -14,30 +14,17 @@ from app.accounts.models import Device, Session, User
 from app.accounts.notices import flash
 from app.accounts.passwords import Hashed, hash_password
 from app.accounts.policy import ask_to_sign_in, member_required
-from app.accounts.previews import is_preview
-from app.accounts.visits import UNSAFE, house, server_session, this_visit
+from app.accounts.previews import only_today
+from app.accounts.visits import house, server_session, this_visit
 from app.facilities import audit, storage
 from app.facilities.reader import house_zone
 from app.tenancy import db, utcnow
 from app.tenancy.errors import Refused
 
 blueprint = Blueprint("profile", __name__, url_prefix="/desk/profile")
+blueprint.before_request(only_today)
 
 WRONG = "That is not your password. Please try once more."
-
-
-@blueprint.before_request
-def only_today() -> None:
-    """Change nothing inside a preview: it is thrown away."""
-    if is_preview() and request.method in UNSAFE:
-        abort(404)
-
-
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep this page out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
 
 
 @blueprint.get("/")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
@@ -15,26 +15,12 @@ from app.accounts.models import Role, User
 from app.accounts.models.role import offered
 from app.accounts.notices import flash
 from app.accounts.policy import needs, permissions
-from app.accounts.previews import is_preview
-from app.accounts.visits import UNSAFE
+from app.accounts.previews import only_today
 from app.tenancy import db
 from app.tenancy.errors import Refused
 
 blueprint = Blueprint("roles", __name__, url_prefix="/desk/people/roles")
-
-
-@blueprint.before_request
-def only_today() -> None:
-    """Change nothing inside a preview: it is thrown away."""
-    if is_preview() and request.method in UNSAFE:
-        abort(404)
-
-
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep these pages out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+blueprint.before_request(only_today)
 
 
 @blueprint.get("/")

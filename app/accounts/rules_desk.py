@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, abort, make_response, redirect, render_template, request
+from flask import Blueprint, make_response, redirect, render_template
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
@@ -12,20 +12,13 @@ from app.accounts.freshness import fresh_required
 from app.accounts.models import ASKED_OF, SignInRules
 from app.accounts.notices import flash
 from app.accounts.policy import needs
-from app.accounts.previews import is_preview
-from app.accounts.visits import UNSAFE
+from app.accounts.previews import only_today
 from app.facilities import audit
 from app.tenancy import current_tenant, db
 
 blueprint = Blueprint("sign_in_rules", __name__, url_prefix="/desk/settings/security")
+blueprint.before_request(only_today)
 blueprint.after_request(keep_out_of_caches)
-
-
-@blueprint.before_request
-def only_today() -> None:
-    """Change nothing inside a preview: it is thrown away."""
-    if is_preview() and request.method in UNSAFE:
-        abort(404)
 
 
 @blueprint.get("/")

@@ -18,8 +18,8 @@ from app.accounts.forms import AppForm, PasskeyForm
 from app.accounts.freshness import fresh_required
 from app.accounts.notices import flash
 from app.accounts.policy import member_required
-from app.accounts.previews import is_preview
-from app.accounts.visits import UNSAFE, server_session
+from app.accounts.previews import only_today
+from app.accounts.visits import server_session
 from app.tenancy import db, utcnow
 
 STILL_ASKED = "A second factor is asked of you here, so one has to stay. Set up another first."
@@ -149,12 +149,6 @@ class OwnFactors:
         """Render a page of one's own, in the frame of the house; a passkey made here belongs to its `host`."""
         frame = {"layout": self.layout, "home": self.home, "when_asked": self.door.when_asked, "host": host()}
         return make_response(render_template(f"accounts/desk/{template}", **frame, **values), status)
-
-
-def only_today() -> None:
-    """Change nothing inside a preview: it is thrown away."""
-    if is_preview() and request.method in UNSAFE:
-        abort(404)
 
 
 def me() -> Any:

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, abort, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, abort, make_response, redirect, render_template, url_for
 from flask_login import current_user
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
-from app.accounts import User, flash, is_preview, member_required, needs
+from app.accounts import User, flash, member_required, needs, only_today
 from app.accounts.freshness import fresh_required
-from app.accounts.visits import UNSAFE
 from app.api.forms import TokenForm
 from app.api.models import Token
 from app.api.policy import MANAGE, scopes
 from app.tenancy import db
 
 blueprint = Blueprint("tokens_desk", __name__, url_prefix="/desk")
-
-
-@blueprint.before_request
-def only_today() -> None:
-    """Make and end none inside a preview, where none is any good."""
-    if is_preview() and request.method in UNSAFE:
-        abort(404)
-
-
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep these pages, on one of which a token stands, out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
+blueprint.before_request(only_today)
 
 
 @blueprint.get("/profile/tokens/")

@@ -64,13 +64,6 @@ def only_today() -> None:
         abort(404)
 
 
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep these pages out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
 @blueprint.get("/")
 @needs("backups.restore")
 def show() -> Response:

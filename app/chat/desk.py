@@ -19,13 +19,6 @@ from app.tenancy.errors import Refused
 blueprint = Blueprint("chat_desk", __name__, url_prefix="/desk/chat")
 
 
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep the desk out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
 @blueprint.get("/")
 @needs("chat.talk")
 def rooms() -> Response:

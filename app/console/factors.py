@@ -94,6 +94,9 @@ class ConsoleDoor(Door):
         db.session.commit()
         note("second_factor_failed", person)
 
+    def warn(self, person: Any, letter: str) -> None:
+        """Write to nobody: operators get no letters, and what they do stands on the page Activity."""
+
     @property
     def issuer(self) -> str:
         return f"{settings.text('platform_name')} console"

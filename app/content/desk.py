@@ -35,13 +35,6 @@ LISTED = (Entry.kind, Entry.title, Entry.path, Entry.state, Entry.state_before, 
 PER_PAGE = 30
 
 
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep the desk out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
 @blueprint.get("/")
 @needs("content.edit")
 def entries() -> str:

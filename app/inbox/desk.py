@@ -22,13 +22,6 @@ PER_PAGE = 30
 MESSAGES_PER_PAGE = 100
 
 
-@blueprint.after_request
-def keep_private(response: Response) -> Response:
-    """Keep the inbox out of every cache."""
-    response.headers["Cache-Control"] = "private, no-store"
-    return response
-
-
 @blueprint.get("/")
 @needs("inbox.answer")
 def conversations() -> str:
