@@ -117,7 +117,8 @@ def test_owners_see_which_domain_is_the_main_one_and_where_each_leads(alpha, dom
     domains.add(alpha, CLUB)
     domains.note_check(alpha, CLUB, "Something else answers.")
     page = " ".join(owner.get("/desk/settings/domains/").text.split())
-    assert 'alpha.localhost</a></p> </div> <span class="badge badge-active">Main</span>' in page
+    assert 'alpha.localhost</a></p> <span class="badge badge-active">Main</span>' in page
+    assert page.count(">Main<") == 1
     assert "Does not lead here yet" in page
     domains.remove(CLUB)
     domains.add(alpha, CLUB)
