@@ -24,13 +24,16 @@ def init_app(app: Flask) -> None:
 def ask_first() -> Response | None:
     """Lead to where a second factor is set up whoever is signed in, has to have one and has none."""
     session = server_session()
-    if not isinstance(session, Session) or session.has_factor or is_open():
-        return None
-    if not is_asked(session.user, session.rule or ""):
+    if not isinstance(session, Session) or is_open() or not lacks_factor(session):
         return None
     if request.method in UNSAFE:
         return kept(FIRST)
     return redirect(url_for("security.show"))
+
+
+def lacks_factor(session: Session) -> bool:
+    """Tell whether the person of a session has to have a second factor and has none."""
+    return not session.has_factor and is_asked(session.user, session.rule or "")
 
 
 def is_open() -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, request
 from sqlalchemy import Select, bindparam, select
 
+from app.accounts.enrolment import lacks_factor
 from app.accounts.models import Session, User
 from app.accounts.policy import permissions
 from app.accounts.visits import server_session
@@ -20,7 +21,7 @@ from app.tenancy import current_tenant, db, utcnow
 
 # Built once: live asks it at every look into a file.
 _ALIVE = (
-    select(Session.id)
+    select(Session.id, Session.has_factor, Session.rule)
     .join(User)
     .where(Session.id.in_(bindparam("sessions", expanding=True)), Session.expires_at > bindparam("now"))
     .where(User.state == "active")
@@ -60,8 +61,13 @@ def _break(line: socket.socket | None) -> None:
 
 
 def still_here(sessions: frozenset[int]) -> set[int]:
-    """Return which of these sessions are alive, their people too."""
-    return set(db.session.scalars(_ALIVE, {"sessions": sessions, "now": utcnow()}))
+    """Return which of these sessions are alive, their people too, but for those who have to set up a second factor first."""
+    alive = db.session.execute(_ALIVE, {"sessions": sessions, "now": utcnow()}).all()
+    asked = [
+        number for number, has_factor, rule in alive if not has_factor and (rule or current_tenant().second_factor)
+    ]
+    lacking = db.session.scalars(select(Session).where(Session.id.in_(asked))) if asked else ()
+    return {row.id for row in alive} - {session.id for session in lacking if lacks_factor(session)}
 
 
 def _among(people: frozenset[int], rule: Select[Any]) -> set[int]:

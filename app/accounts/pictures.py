@@ -1,4 +1,4 @@
-"""The pictures that stand for people: made small and square from what they send, and shown to whoever is signed in."""
+"""The pictures that stand for people: made small and square from what they send, and shown to people of the organisation."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from flask import Blueprint, Response, abort, request
 from PIL import Image, ImageOps
 
 from app.accounts.models import User
-from app.accounts.policy import member_required
+from app.accounts.policy import may, member_required
 from app.facilities import images, storage
+from app.facilities.rates import Rate
 from app.tenancy import db
 
 EDGE = 256  # pixels
 MOST_BYTES = 10 << 20  # as phones make them
 FORMATS = ("JPEG", "PNG", "WEBP")
+# The copies keep each one, whatever is removed later.
+A_DAY = Rate("pictures", 20, 24 * 3600, "You have changed your picture very often today.")
 KEPT = "private, max-age=31536000, immutable"
 
 blueprint = Blueprint("pictures", __name__, url_prefix="/desk/people")
@@ -23,12 +26,16 @@ blueprint = Blueprint("pictures", __name__, url_prefix="/desk/people")
 @blueprint.get("/<int:user_id>/picture-<mark>")
 @member_required
 def picture(user_id: int, mark: str) -> Response:
-    """Give the picture of a person, to be kept by the browser for good when it is the one that was asked for."""
+    """Give the picture of a person, to be kept by the browser for good when it is the one that was asked for.
+
+    Whoever may not see who is here needs its address, as the rooms print it.
+    """
     person = db.session.get(User, user_id)
-    if person is None or person.picture_name is None:
+    is_current = person is not None and request.path == person.picture
+    if person is None or person.picture_name is None or not (is_current or may("people.see")):
         abort(404)
     response = Response(storage.read(person.picture_name), mimetype="image/webp")
-    response.headers["Cache-Control"] = KEPT if request.path == person.picture else "private, no-store"
+    response.headers["Cache-Control"] = KEPT if is_current else "private, no-store"
     return response
 
 

@@ -16,7 +16,8 @@ from app.accounts.passwords import Hashed, hash_password
 from app.accounts.policy import ask_to_sign_in, member_required
 from app.accounts.previews import only_today
 from app.accounts.visits import house, server_session, this_visit
-from app.facilities import audit, storage
+from app.facilities import audit, rates, storage
+from app.facilities.rates import LimitReached, Try
 from app.facilities.reader import house_zone
 from app.tenancy import db, utcnow
 from app.tenancy.errors import Refused
@@ -53,11 +54,13 @@ def show_picture() -> Response:
     if not form.validate():
         return profile_page(422, picture_form=form)
     storage.require_room(1)
+    mine = Try(pictures.A_DAY, house(), me().email)
     # A picture takes long to read, so the lock that looking up the session took is given back first.
     db.session.commit()
     try:
+        rates.take(mine)
         made = pictures.prepared(form.picture.data.stream)
-    except Refused as refusal:
+    except (LimitReached, Refused) as refusal:
         form.picture.errors = [refusal.advice]
         return profile_page(422, picture_form=form)
     session = Session.find(this_visit().token.hash)  # type: ignore[union-attr]

@@ -34,7 +34,7 @@ BUSY_TRIES = 20
 
 @dataclass
 class Latest:
-    """Where an owner's shelf stands. `at` is microseconds since 1970, sizes are bytes, `newest_file` is (row, name)."""
+    """Where an owner's shelf stands. `at` is microseconds since 1970, sizes are bytes, `newest_file` is (when it came, name)."""
 
     seq: int
     at: int
@@ -271,8 +271,8 @@ class Keeper:
 
 
 def _stored_files(connection: Connection, known: tuple[int, str] | None) -> StoredFiles:
-    # A row added since has the highest number, whatever was removed; the same newest row means that none was added.
-    newest = connection.execute("SELECT rowid, name FROM stored_file ORDER BY rowid DESC LIMIT 1").fetchone()
+    # A row added since has the highest number. Numbers of removed rows are given anew, so it is known by when it came.
+    newest = connection.execute("SELECT created_at, name FROM stored_file ORDER BY rowid DESC LIMIT 1").fetchone()
     if newest is None or newest == known:
         return StoredFiles(newest, [])
     return StoredFiles(newest, [row[0] for row in connection.execute("SELECT name FROM stored_file").fetchall()])

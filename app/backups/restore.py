@@ -150,7 +150,7 @@ def restore_replacing(
             with _roomy(folder):
                 shelf, epoch = shelf_of(tenancy, tenant.id), _next_epoch(tenancy, tenant)
                 version = tenancy.keys.version(tenant.id)
-                _make(tenancy, shelf, moment, made, tenant, epoch, progress)
+                names = _make(tenancy, shelf, moment, made, tenant, epoch, progress)
             progress(PLACING, 0, 1)
             keeper.copy_before(tenant.id)
             with tenancy.placements.drained(tenant.id) as drained:
@@ -159,6 +159,7 @@ def restore_replacing(
                 kept = keeper.copy_before(tenant.id, drained)
                 if kept is None:
                     _keep_damaged(drained.path)
+                _bring_files(shelf, names, folder / "files", progress)  # the house may have let go of one meanwhile
                 drained.replace(made)
         finally:
             _clear(made)
@@ -210,8 +211,11 @@ def _make(
     tenant: ResolvedTenant,
     epoch: int,
     progress: Progress,
-) -> None:
-    """Make the file of a moment fit for `tenant` at `made`: proven, under its key, at the code's schema, its files there."""
+) -> list[str]:
+    """Make the file of a moment fit for `tenant` at `made`: proven, under its key, at the code's schema, its files there.
+
+    Returns the names of those files.
+    """
     plain = made.with_name(f"main.sqlite3.{secrets.token_hex(4)}.restored")
     try:
         header = assemble(shelf, moment, plain, progress)
@@ -231,6 +235,7 @@ def _make(
             _settle(tenancy, file, shelf.owner, tenant.id, max(epoch, header.epoch + 1))
             names = [row[0] for row in file.execute("SELECT name FROM stored_file").fetchall()]
         _bring_files(shelf, names, made.parent / "files", progress)
+        return names
     finally:
         _clear(plain)
 

@@ -1,8 +1,8 @@
 """Whether a host of a tenant leads to this machine: it is asked there, as a browser would, for what is known here alone.
 
 The answer may come from a private address, as behind a proxy or in a network with names of its own: which hosts there are,
-operators alone say, and they learn nothing of what answered. Link-local addresses, where clouds keep their secrets, are never
-asked. When nothing answers within five seconds, that is the finding.
+operators alone say, and of what answered they learn no more than a status. Link-local addresses, where clouds keep their
+secrets, are never asked. When nothing answers within five seconds, that is the finding.
 """
 
 from __future__ import annotations

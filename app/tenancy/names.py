@@ -45,7 +45,7 @@ def host(text: str) -> str:
         raise InvalidName(f"{text!r} is not a host name; give one such as club.example.org.")
     if labels[-1].isdigit():
         raise InvalidName(f"{text!r} is an address; give a host name such as club.example.org.")
-    for label in name.split("."):
+    for label in labels:
         _refuse_mixed_scripts(text, idna.decode(label) if label.startswith("xn--") else label)
     return ascii_name
 

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from app.accounts import Session, User
+from app.accounts.models import SignInRules
 from app.facilities import events, live
 from app.tenancy import db, tenant_context, utcnow
 from tests.conftest import PASSWORD, _client, sign_in
@@ -244,13 +245,25 @@ def suspend(app, browser, user_id, tenant):
     app.extensions["tenancy"].lifecycle.suspend(tenant.slug, "late")
 
 
+def ask_for_a_factor(app, browser, user_id, tenant):
+    with app.app_context(), tenant_context(tenant):
+        SignInRules.decide("everybody", by_letter=False)
+        db.session.commit()
+
+
 def archive(app, browser, user_id, tenant):
     app.extensions["tenancy"].lifecycle.archive(tenant.slug)
 
 
 @pytest.mark.parametrize(
     ("end", "reason"),
-    [(sign_out, "signed out"), (close_account, "signed out"), (suspend, "paused"), (archive, "closed")],
+    [
+        (sign_out, "signed out"),
+        (close_account, "signed out"),
+        (ask_for_a_factor, "signed out"),
+        (suspend, "paused"),
+        (archive, "closed"),
+    ],
 )
 def test_a_stream_ends_within_a_second_of(app, member, alpha, beta, signed_in, end_of, end, reason):
     browser, user_id = member(alpha)

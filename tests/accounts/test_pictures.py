@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any
 
 import pytest
 from PIL import Image
 from sqlalchemy import select
 
-from app.accounts import User, pictures
+from app.accounts import Role, User, pictures
 from app.branding import Site
 from app.chat.models import Room
 from app.console import caps
-from app.facilities import storage
+from app.facilities import images, storage
+from app.facilities.rates import Rate
 from app.tenancy import db, platform_context
+from app.tenancy.locks import file_lock
 from app.tenancy.registry import Tenant
 from tests.accounts.people import acts, browser_of, join, post
 
@@ -101,6 +104,39 @@ def test_what_is_no_picture_is_refused_with_the_reason_and_keeps_nothing(at, alp
     page = send(signed_in(alpha), data) if data else post(signed_in(alpha), "/desk/profile/picture")
     assert (page.status_code, said in page.text) == (422, True)
     assert names(at, alpha) == []
+
+
+def test_a_picture_whose_notes_have_the_reader_stumble_is_refused_plainly(signed_in, alpha):
+    turned, width_in_words = (TURNED, 3, 1, b"\6\0\0\0"), (0x0100, 2, 4, b"abc\0")
+    notes = b"".join(struct.pack("<HHI4s", *note) for note in (turned, width_in_words))
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(file, "PNG", exif=b"Exif\0\0II*\0\x08\0\0\0\2\0" + notes + bytes(4))
+    answer = send(signed_in(alpha), file.getvalue())
+    assert (answer.status_code, "not a picture that can be read" in answer.text) == (422, True)
+
+
+def test_pictures_are_made_one_at_a_time_on_the_whole_machine(config, at, alpha, signed_in, monkeypatch):
+    monkeypatch.setattr(images, "PATIENCE", 0.1)
+    with file_lock(config.instance / "locks" / "picture"):
+        answer = send(signed_in(alpha), photograph())
+    assert (answer.status_code, "Many pictures" in answer.text) == (422, True)
+    assert names(at, alpha) == []
+
+
+def test_a_picture_is_changed_so_many_times_a_day_for_the_copies_keep_each(at, alpha, signed_in, monkeypatch):
+    monkeypatch.setattr(pictures, "A_DAY", Rate("pictures", 1, 86400, "Very often."))
+    owner = signed_in(alpha)
+    assert [send(owner, photograph(turned=turned)).status_code for turned in (1, 3)] == [303, 422]
+    assert len(names(at, alpha)) == 1
+
+
+def test_whoever_may_not_see_who_is_here_finds_no_picture_by_counting(at, alpha, signed_in, app):
+    send(signed_in(alpha), photograph())
+    role = at(alpha, lambda: Role.make("Helper", ["chat.talk"], by=db.session.get(User, 1)).key)
+    join(at, alpha, role=role)
+    helper, address = browser_of(app, alpha, "mia@example.test"), address_of(at, alpha)
+    assert helper.get("/desk/people/1/picture-0000000000000000").status_code == 404
+    assert helper.get(address).status_code == 200, "whoever was shown it, as in a room, sees it"
 
 
 def test_no_picture_is_taken_when_the_plan_has_no_room(app, at, alpha, signed_in):

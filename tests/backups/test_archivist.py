@@ -22,7 +22,7 @@ from app.backups.keeper import CENTRAL, KEYRING
 from app.backups.restore import assemble, verify
 from app.facilities import storage, sweep
 from app.facilities.sweep import Sweeper
-from app.tenancy import ResolvedTenant, Tenancy, database, db, jobs, utcnow, watch
+from app.tenancy import ResolvedTenant, Tenancy, database, db, due, jobs, utcnow, watch
 from app.tenancy.database import connect
 from app.tenancy.errors import DatabaseUnreadable
 from app.tenancy.ledger import TenantBackup, TenantDue
@@ -454,6 +454,19 @@ def test_a_stored_file_that_is_missing_is_no_reason_for_no_copy(archivist, tenan
     later = at(alpha, lambda: storage.put(b"later").name)
     settled(archivist)
     assert set(archivist.keeper.shelf(alpha.id).files()) == {here, later}
+
+
+def test_work_that_nobody_can_make_sense_of_is_no_reason_for_no_copy(archivist, tenancy, alpha, at):
+    settled(archivist)
+    before = seqs(archivist, alpha.id)
+
+    def spoil() -> None:
+        row = due.add("storage.clear", {})
+        row.holder = f"{due.this_process().partition('/')[0]}/nobody/knows"
+
+    at(alpha, spoil)
+    look_and_round(archivist)
+    assert len(seqs(archivist, alpha.id)) == len(before) + 1
 
 
 def test_what_could_not_be_noted_is_noted_when_the_ledger_is_free(app, archivist, tenancy, alpha, monkeypatch):

@@ -10,6 +10,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
 from app.backups.restore import restore_as
+from app.facilities import storage
 from app.tenancy import rotation, utcnow
 from app.tenancy.database import connect
 from app.tenancy.lifecycle import STAMP
@@ -38,6 +39,22 @@ def test_a_file_from_before_there_were_events_is_copied_and_comes_back_at_todays
     assert made.schema == tenancy.schema.head
     with closing(tenancy.placements.open_file(made.id)) as file:
         assert file.execute("SELECT count(*) FROM event").fetchone() == (0,)
+
+
+def test_a_stored_file_is_copied_though_what_was_let_go_came_back_after_it(keeper, alpha, at):
+    names = [at(alpha, lambda data=data: storage.put(data).name) for data in (b"other", b"same")]
+    keeper.copy(alpha.id)
+
+    def put_in_their_places() -> str:
+        for name in names:
+            storage.forget(name)
+        added = storage.put(b"new").name
+        storage.put(b"same")
+        return added
+
+    added = at(alpha, put_in_their_places)
+    keeper.copy(alpha.id)
+    assert added in keeper.shelf(alpha.id).files()
 
 
 def behind(tenancy, tenant) -> None:

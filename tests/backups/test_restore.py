@@ -187,6 +187,23 @@ def test_recovery_codes_and_links_that_were_used_since_do_not_live_again(
     assert acts(at, tenancy.registry.by_id(alpha.id)).count("recovery_codes_voided") == 1, "nobody had any"
 
 
+def test_a_stored_file_that_is_let_go_while_it_is_brought_back_is_there_all_the_same(
+    tenancy, keeper, alpha, at, replace, monkeypatch
+):
+    name, make = at(alpha, lambda: storage.put(b"a picture").name), restore._make
+    wanted = moment(keeper, alpha)
+
+    def made_and_let_go(*given):
+        names = make(*given)
+        at(alpha, lambda: storage.forget(name))
+        at(alpha, lambda: storage.clear(name))
+        return names
+
+    monkeypatch.setattr(restore, "_make", made_and_let_go)
+    replace(wanted)
+    assert at(tenancy.registry.by_id(alpha.id), lambda: storage.read(name)) == b"a picture"
+
+
 def test_streams_start_anew_and_cached_pages_miss(tenancy, keeper, alpha, at, replace, monkeypatch):
     first = moment(keeper, alpha)
     seen = [at(alpha, lambda: (events.position().epoch, current_version()))]

@@ -66,6 +66,7 @@ def test_a_host_is_stored_in_one_form(given_name: str, stored: str):
         "a/b.example",
         "exa mple.org",
         "pаypal.example",
+        "\uff58\uff4e\uff0d\uff0d\uff50\uff50\uff4c\uff45\uff0d\uff14\uff13\uff44.example",  # xn--pple-43d, in wide letters
         "x." * 130 + "org",
     ],
 )
