@@ -9,7 +9,7 @@ from typing import NamedTuple
 from app.tenancy.placements import Placements, Signature
 from app.tenancy.registry import Registry
 
-LOOKING_SHARE = 60  # a long look is followed by sixty times its length without one
+LOOKING_SHARE = 75  # a long look is followed by so many times its length without one
 SHORT_LOOK = 0.005  # seconds of work
 
 
