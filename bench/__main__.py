@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from app.config import CHECKOUT, Config
-from bench import archive, facts, live, load, report, rows
+from bench import archive, facts, live, load, people, report, rows
 from bench.bench import FEW, Bench
 
 
@@ -47,9 +47,10 @@ def main(tenants: int, rounds: int, seconds: int, streams: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(config, tenants, rounds, seconds, Path(folder))
         found = facts.provisioning(bench)
-        measured = [*rows.rendered(bench), *rows.cached(bench), *rows.behind_the_front(bench)]
+        measured = [*rows.rendered(bench), *rows.cached(bench), *rows.behind_the_front(bench), *rows.signed_in(bench)]
         found += [*facts.hit_share(bench, measured), *facts.held(bench, measured), *facts.cold_open(bench)]
         found += live.measured(live.Plan(config, min(tenants, live.HOUSES), streams), bench.folder)
+        found += people.measured(people.plan(config), bench.folder)
         found += archive.measured(archive.Plan(config, tenants, large=archive.is_large()), bench.folder)
     report.show(measured, found)
     report.save(machine(bench), measured, found)

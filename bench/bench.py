@@ -32,9 +32,9 @@ class Bench:
         """Give the hosts of the first `count` houses."""
         return [f"{organisation.slug}.{self.config.base_domain}" for organisation in organisations(count)]
 
-    def sequence(self, visits: Sequence[str]) -> Path:
+    def sequence(self, visits: Sequence[str], name: str = "visits") -> Path:
         """Write visits where a generator reads them."""
-        path = self.folder / "visits"
+        path = self.folder / name
         path.write_text("\n".join(visits) + "\n")
         return path
 
@@ -59,7 +59,16 @@ class Bench:
         with serving("bench.floor:application()", self.config, self.folder / "floor.log") as server:
             yield server
 
-    def compare(self, name: str, floor: Server, ours: Server, visits: Sequence[str], least: float | None) -> Row:
-        """Measure one row."""
+    def compare(
+        self,
+        name: str,
+        floor: Server,
+        ours: Server,
+        visits: Sequence[str],
+        least: float | None,
+        own: Sequence[str] = (),
+    ) -> Row:
+        """Measure one row; `own` are the visits to our side where they are others than the floor's."""
         click.echo(f"  {name}", err=True)
-        return compare(name, floor, ours, self.sequence(visits), rounds=self.rounds, seconds=self.seconds, least=least)
+        sequences = self.sequence(visits), self.sequence(own or visits, "own-visits")
+        return compare(name, (floor, ours), sequences, rounds=self.rounds, seconds=self.seconds, least=least)

@@ -1,6 +1,6 @@
 """Visitors at a steady rate, however long the answers take: what a page costs while something else goes on.
 
-`python -m bench.callers PORT SEQUENCE SECONDS RATE` asks for "host path" lines in turn and prints the same line of JSON as
+`python -m bench.callers PORT SEQUENCE SECONDS RATE` asks for the lines of a sequence in turn and prints the same line of JSON as
 `visitors.py`. A time counts from the moment at which a visitor was due.
 """
 

@@ -66,20 +66,20 @@ class Row:
 
 def compare(
     name: str,
-    floor: Server,
-    ours: Server,
-    sequence: Path,
+    servers: tuple[Server, Server],
+    sequences: tuple[Path, Path],
     *,
     rounds: int,
     seconds: float,
     least: float | None = None,
 ) -> Row:
     """Warm both sides up, then visit floor, ours, floor, ours… for `rounds` rounds of `seconds` each."""
-    for server in (floor, ours):
+    sides = list(zip(servers, sequences, strict=True))
+    for server, sequence in sides:
         visit(server.port, sequence, WARM_UP)
-    pairs = [(measure(floor, sequence, seconds), measure(ours, sequence, seconds)) for _ in range(rounds)]
-    theirs, own = ([pair[side] for pair in pairs] for side in (0, 1))
-    return Row(name, Side(theirs, floor.footprints()), Side(own, ours.footprints()), least)
+    pairs = [[measure(server, sequence, seconds) for server, sequence in sides] for _ in range(rounds)]
+    floor, ours = (Side([pair[side] for pair in pairs], server.footprints()) for side, server in enumerate(servers))
+    return Row(name, floor, ours, least)
 
 
 def measure(server: Server, sequence: Path, seconds: float) -> Run:

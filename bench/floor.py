@@ -137,7 +137,7 @@ def create_app(folder: Path) -> Flask:
     app = Flask("floor", template_folder=str(ROOT / "templates"), static_folder=None)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["asset"] = asset
-    app.jinja_env.filters["day"] = day
+    app.jinja_env.filters["site_day"] = site_day
     files = OpenFiles(folder)
 
     @app.get("/posts/<slug>")
@@ -177,7 +177,7 @@ def microseconds() -> int:
     return time.time_ns() // 1000
 
 
-def day(value: datetime) -> str:
+def site_day(value: datetime) -> str:
     """Print a day by the site's clocks."""
     return f"{value.astimezone(zone(g.site.time_zone)):%-d %B %Y}"
 

@@ -143,9 +143,9 @@ def run(plan: Plan, installation: Installation, pages: Path) -> tuple[Outcome, d
     return finish(calls), spoken, cpu
 
 
-def begin_talk(plan: Plan, act: str, *numbers: float) -> subprocess.Popen[str]:
+def begin_talk(plan: Plan, act: str, *details: float | str) -> subprocess.Popen[str]:
     """Have `bench.talk` do something at the houses, and wait until it begins."""
-    command = [sys.executable, "-m", "bench.talk", act, str(plan.houses), *map(str, numbers)]
+    command = [sys.executable, "-m", "bench.talk", act, str(plan.houses), *map(str, details)]
     environ = {**environment(plan.config), "FREEHOLD_LOG_LEVEL": "warning"}
     talk = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, text=True)
     assert talk.stdout is not None

@@ -34,7 +34,7 @@ def show(rows: Sequence[Row], facts: Sequence[Fact]) -> None:
 
 def comparisons(rows: Sequence[Row]) -> Table:
     """Lay out the ratios and the figures behind them; latencies in ms, CPU per request in µs."""
-    table = Table(title="Public post page: Freehold as a share of a bare Flask + sqlite3 application")
+    table = Table(title="Freehold as a share of the public post page of a bare Flask + sqlite3 application")
     for heading in (
         "row",
         "ratio",

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import http.client
 import random
+from collections.abc import Mapping, Sequence
 
 import click
 
-from bench import load
+from bench import live, load
 from bench.bench import FEW, Bench
 from bench.compare import Row
 from bench.processes import Server
 from bench.village import post_paths
 
 TOURS = 4  # visits to each house, so that with two workers nearly every worker has met nearly every house
+EMPTY = (  # pages of the desk, and what they should reach: a form with nothing in it, a list with nothing in it
+    ("empty page", "/desk/chat/rooms/new", 0.30),
+    ("empty inbox", "/desk/inbox/", None),
+)
 HOT = 100  # pages in the row of the page cache
 
 
@@ -60,16 +65,42 @@ def behind_the_front(bench: Bench) -> list[Row]:
         return [bench.compare(f"rendered, {FEW} houses, skewed, front", floor, ours, visits, least=None)]
 
 
+def signed_in(bench: Bench) -> list[Row]:
+    """Measure empty pages of the desk, each house's by its owner, beside the floor's public page."""
+    people = live.finish_talk(live.begin_talk(live.Plan(bench.config, FEW), "sign-in", 1, "owner"))
+    cookies = dict(line.split()[:2] for (line,) in people)
+    hosts, paths = bench.hosts(FEW), post_paths()
+    visits = load.skewed(hosts, paths)
+    with bench.floor() as floor, bench.ours() as ours:
+        tour = load.everyone(hosts, paths, TOURS)
+        load.tour(floor.port, bench.sequence(tour))
+        measured = []
+        for name, path, least in EMPTY:
+            for host in hosts:
+                body(
+                    ours, host, path, cookies[host]
+                )  # which would not take a redirect to the sign-in page for the desk
+            load.tour(ours.port, bench.sequence(at_desk(tour, path, cookies)))
+            row = f"signed in, {name}, {FEW} houses, skewed"
+            measured.append(bench.compare(row, floor, ours, visits, least, at_desk(visits, path, cookies)))
+        return measured
+
+
+def at_desk(visits: Sequence[str], path: str, cookies: Mapping[str, str]) -> list[str]:
+    """Turn visits to pages into visits to a page of the desks of the same houses."""
+    return [f"{host} {path} {cookies[host]}" for host, _ in map(str.split, visits)]
+
+
 def compare_bodies(floor: Server, ours: Server, host: str, path: str) -> None:
     """Print the size of the same page on both sides: unequal pages would make the ratios worthless."""
     sizes = [len(body(server, host, path)) for server in (floor, ours)]
     click.echo(f"  one page is {sizes[0]:,} bytes on the floor, {sizes[1]:,} on ours", err=True)
 
 
-def body(server: Server, host: str, path: str) -> bytes:
+def body(server: Server, host: str, path: str, cookie: str = "") -> bytes:
     """Fetch one page; raises when it is not there."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-    connection.request("GET", path, headers={"Host": host})
+    connection.request("GET", path, headers={"Host": host, "Cookie": cookie})
     answer = connection.getresponse()
     if answer.status != 200:
         raise RuntimeError(f"http://{host}{path} answered {answer.status} on port {server.port}.")

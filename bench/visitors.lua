@@ -1,12 +1,14 @@
--- Visitors for wrk: reads "host path" lines once, then asks for them in turn, and prints the figures as one line of JSON.
+-- Visitors for wrk: reads "host path" and "host path cookie" lines once, then asks for them in turn, and prints the figures as one
+-- line of JSON.
 local asked, total = 0, 0
 local requests = {}
 
 function init(arguments)
   for line in io.lines(arguments[1]) do
-    local host, path = line:match("^(%S+) (%S+)$")
+    local host, path, cookie = line:match("^(%S+) (%S+) ?(%S*)$")
+    local known = cookie ~= "" and "Cookie: " .. cookie .. "\r\n" or ""
     total = total + 1
-    requests[total] = "GET " .. path .. " HTTP/1.1\r\nHost: " .. host .. "\r\nAccept-Encoding: identity\r\n\r\n"
+    requests[total] = "GET " .. path .. " HTTP/1.1\r\nHost: " .. host .. "\r\nAccept-Encoding: identity\r\n" .. known .. "\r\n"
   end
 end
 

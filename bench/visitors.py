@@ -70,11 +70,14 @@ def content_length(head: bytes) -> int:
 
 
 def read_requests(sequence: Path) -> list[bytes]:
-    """Turn "host path" lines into requests."""
-    pairs = (line.split() for line in sequence.read_text().splitlines())
-    return [
-        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\n\r\n".encode() for host, path in pairs
-    ]
+    """Turn "host path" and "host path cookie" lines into requests."""
+    return [request(*line.split()) for line in sequence.read_text().splitlines()]
+
+
+def request(host: str, path: str, cookie: str = "") -> bytes:
+    """Write a visit as it is sent."""
+    known = f"Cookie: {cookie}\r\n" if cookie else ""
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\n{known}\r\n".encode()
 
 
 async def visit(port: int, sequence: Path, seconds: float, count: int, connections: int) -> dict[str, float]:

@@ -12,13 +12,13 @@ PATHS = ["/posts/one", "/posts/two"]
 
 
 class Doorbook(BaseHTTPRequestHandler):
-    """Notes who was asked for; a path with "gone" in it is not there."""
+    """Notes who was asked for, and with which cookie; a path with "gone" in it is not there."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         with self.server.lock:
-            self.server.asked[f"{self.headers['Host']} {self.path}"] += 1
+            self.server.asked[" ".join([self.headers["Host"], self.path, *self.headers.get_all("Cookie", [])])] += 1
         self.send_response(404 if "gone" in self.path else 200)
         self.send_header("Content-Length", "5")
         self.end_headers()
@@ -68,10 +68,13 @@ def test_a_tour_makes_each_visit_once(house: ThreadingHTTPServer, tmp_path: Path
 
 def test_visits_name_the_hosts_of_the_sequence_and_nothing_else(house: ThreadingHTTPServer, tmp_path: Path):
     sequence = tmp_path / "visits"
-    sequence.write_text("a.localhost /posts/one\nb.localhost /posts/two\n")
-    outcome = load.visit(house.server_port, sequence, seconds=1)
-    assert outcome.requests > 10
-    assert set(house.asked) == {"a.localhost /posts/one", "b.localhost /posts/two"}
+    visits = ["a.localhost /posts/one", "b.localhost /posts/two", "b.localhost /desk/ freehold=1.2"]
+    sequence.write_text("\n".join(visits) + "\n")
+    assert load.visit(house.server_port, sequence, seconds=1).requests > 10
+    assert set(house.asked) == set(visits)
+    house.asked.clear()
+    load.run(load.own_command(house.server_port, sequence, 30, count=6), 30)
+    assert house.asked == Counter(visits * 2)
 
 
 def test_a_run_with_a_refused_visit_gives_no_figures(house: ThreadingHTTPServer, tmp_path: Path):
