@@ -66,10 +66,14 @@ class Role(TenantModel):
 
     @property
     def grants(self) -> frozenset[str]:
-        """The names of the permissions it holds; what the modules no longer offer counts for nothing."""
+        """The names of the permissions it holds."""
+        return frozenset(each.name for each in policy.permissions() if self.holds(each))
+
+    def holds(self, permission: Permission) -> bool:
+        """Tell whether it lets people do this; what is for owners alone no role that was made here does."""
         if self.key in ROLES:
-            return frozenset(each.name for each in policy.permissions() if self.key in each.roles)
-        return frozenset(self.permissions) & {each.name for each in offered()}
+            return self.key in permission.roles
+        return permission.name in self.permissions and not permission.is_for_owners_alone
 
     @property
     def is_made(self) -> bool:

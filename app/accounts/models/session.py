@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import ForeignKey, delete, select
+from sqlalchemy import ForeignKey, bindparam, delete, select
 from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 
 from app.accounts import stays
@@ -48,7 +48,7 @@ class Session(TenantModel):
     @classmethod
     def find(cls, token_hash: str) -> Self | None:
         """Return the living session with this token's hash, with its person and device."""
-        session = db.session.scalar(select(cls).where(cls.token_hash == token_hash, cls.expires_at > utcnow()))
+        session = db.session.scalar(_LIVING, {"token_hash": token_hash, "now": utcnow()})
         return session if session and session.user.is_active else None
 
     @classmethod
@@ -84,3 +84,9 @@ class Session(TenantModel):
         """Sign this browser out."""
         audit.note("signed_out", actor=self.user.email, subject=self.user.email)
         db.session.delete(self)
+
+
+# Built once: every page asks.
+_LIVING = select(Session).where(
+    Session.token_hash == bindparam("token_hash"), Session.expires_at > bindparam("now", type_=Timestamp)
+)

@@ -140,7 +140,7 @@ class User(UserMixin, TenantModel):
 
     def may(self, name: str) -> bool:
         """Tell whether this person holds a permission; raises `KeyError` for one that nobody declared."""
-        return policy.named(name).name in self.held_role.grants
+        return self.held_role.holds(policy.named(name))
 
     def sign_in(self, user_agent: str = "", device: Device | None = None, *, is_proved: bool = True) -> Token:
         """Open a session and return its token, which only the browser keeps; `is_proved` makes it a fresh one."""
