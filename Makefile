@@ -17,7 +17,7 @@ setup: ## virtual environment, locked dependencies, front-end assets; starts not
 
 demo: setup ## three organisations with content, served on http://localhost:8000 (PORT= to change) until Ctrl-C
 	@$(BIN)/freehold demo
-	@exec $(BIN)/freehold serve
+	@FREEHOLD_LOG_LEVEL="$${FREEHOLD_LOG_LEVEL:-warning}" exec $(BIN)/freehold serve
 
 test: ## the whole suite, in a real browser where there is one
 	@$(PYTHON) deploy/setup.py --dev --browser

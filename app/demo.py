@@ -156,7 +156,8 @@ def _welcome(config: Config, logins: dict[str, str]) -> str:
     lines = [line for host, people in rows for line in _rows(f"{config.address(host)}/", people, logins)]
     letters = f"No mail leaves this machine: letters are written to {config.instance / 'outbox'}."
     lead = "Sign in at /sign-in; the last one is the console, which has an authenticator app set up first:"
-    return "\n".join(["", lead, *lines, "", letters, ""])
+    kept = f"These log-ins stand in {config.instance / 'demo-logins.txt'}."
+    return "\n".join(["", lead, *lines, "", kept, letters, ""])
 
 
 def _rows(address: str, people: tuple[str, ...], logins: dict[str, str]) -> list[str]:

@@ -54,6 +54,7 @@ class Door(ABC):
 
     factors: Factors
     when_asked: str  # after "It is asked for"
+    others = ""  # what the first factor of a person means for their other browsers
 
     def __init__(self, name: str, subdomain: str | None = None) -> None:
         self.blueprint = blueprint = Blueprint(name, __name__, subdomain=subdomain)
@@ -248,6 +249,7 @@ class PeoplesDoor(Door):
 
     factors = PEOPLE
     when_asked = "when you sign in with a browser that is not known yet"
+    others = " Your other browsers, where the password was enough, are signed out."
 
     def welcome(self, person: User, target: str, *, is_proved: bool) -> Response:
         from app.accounts.views import welcome  # which asks this module first

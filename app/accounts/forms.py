@@ -178,7 +178,7 @@ class PictureForm(Form):
     """A picture of the person."""
 
     picture = FileField(
-        "Another picture",
+        "A picture",
         [InputRequired("Please choose a picture first.")],
         description="A JPEG, PNG or WebP file of up to 10 MB; its middle is shown. Where and when it was taken is not kept.",
     )

@@ -71,13 +71,14 @@ class OwnFactors:
             return redirect(url_for(".show"), 303)
         if not form.validate_on_submit():
             return self.app_page(attempt, form, 422 if form.errors else 200)
+        others = "" if self.factors.of(me()) else self.door.others
         if not self.factors.enrol_app(me(), attempt.seed, form.code.data):
             form.form_errors.append(WRONG_CODE)
             return self.app_page(attempt, form, 422)
         if not self.factors.codes_left(me()):
             self.factors.set_codes(me(), factors.codes_of(attempt.seed))
         self.factors.end(attempt)
-        return saved(f"Your app is set up. It is asked for {self.door.when_asked}.")
+        return saved(f"Your app is set up. It is asked for {self.door.when_asked}.{others}")
 
     @member_required
     @fresh_required

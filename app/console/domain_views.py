@@ -48,8 +48,11 @@ def look_at_domain(slug: str, host: str) -> Response:
 @blueprint.post("/tenants/<slug>/domains/<host>/primary")
 @fresh_required
 def make_domain_primary(slug: str, host: str) -> Response:
-    """Have letters and links of an organisation lead to another of its hosts."""
+    """Have letters and links of an organisation lead to another of its hosts: to one that leads nowhere only when told twice."""
     by, tenant = current_user.email, of(slug, host)
+    is_asked = "anyway" not in request.form and tenant.state == "active"
+    if is_asked and (problem := ops.domains.look(host)):
+        return page("console/domain_primary.html", 422, tenant=tenant, host=host, problem=problem)
     tenancy.domains.make_primary(host, by=by)
     return done(tenant, f"Letters and links lead to {host} from now on.")
 

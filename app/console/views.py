@@ -90,6 +90,7 @@ def overview() -> Response:
         problems=[*tenants.met(), *tenants.problems(), *backups.problems()][: tenants.MOST_PROBLEMS],
         counts=tenants.counts(),
         newest=tenants.newest(5),
+        has_kit=backups.recovery_kit() is not None,
     )
 
 
