@@ -46,6 +46,7 @@ def wait_for_copy(page: Any, village: Village, words: str) -> None:  # noqa: F81
 def test_an_owner_looks_at_the_past_and_goes_back(village: Village, person: Any):  # noqa: F811
     owner = person(360)
     sign_in(owner, village, "foodbank", "owner@foodbank.test")
+    wait_for_copy(owner, village, "Look at this moment")  # what happens before the first copy, no moment tells
     say(owner, village, "This stays.")
     wait_for_copy(owner, village, "1 line posted")
     owner.get_by_role("button", name="Look at this moment").first.click()
