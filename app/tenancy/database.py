@@ -29,6 +29,7 @@ LEAST_SQLITE = (3, 51, 3)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LOCKED_SECONDS = 5.0  # that a statement waits for another's lock
+LOG_PAUSE = 0.01  # seconds between two tries to go back to the log
 
 
 @dataclass
@@ -162,11 +163,25 @@ def _opened(path: Path, key: bytes, mode: str, pragmas: Sequence[str]) -> Connec
     try:
         connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
         for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
+            _set(connection, pragma)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _set(connection: Connection, pragma: str) -> None:
+    """Run a pragma, waiting for others as a statement does: SQLite itself does not wait where a file goes back to its log."""
+    until = time.monotonic() + waiting.most
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}")
+        except driver.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(LOG_PAUSE)
+        else:
+            return
 
 
 def _pragmas(max_bytes: int | None, journal: str) -> Sequence[str]:

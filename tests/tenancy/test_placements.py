@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from contextlib import closing
 from datetime import timedelta
 from importlib import import_module
 from pathlib import Path
@@ -370,3 +372,15 @@ def test_thirty_quiet_days_leave_a_file_that_is_served(app, tenancy, alpha, at):
     with time_machine.travel(utcnow() + timedelta(days=90)):
         at(alpha, events.retire)
     tenancy.placements.open_file(alpha.id).close()
+
+
+def test_a_file_that_goes_back_to_its_log_while_somebody_writes_is_waited_for_and_not_taken_for_broken(tenancy, alpha):
+    """After a restore or a new key the first to open it bring the log back, and several do so at once."""
+    with closing(tenancy.placements.open_file(alpha.id, guarded=False)) as writer:
+        writer.execute("PRAGMA journal_mode = DELETE")
+        writer.execute("BEGIN IMMEDIATE")
+        ending = threading.Timer(0.3, lambda: writer.execute("COMMIT"))
+        ending.start()
+        with closing(tenancy.placements.open(alpha)) as opened:
+            assert opened.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        ending.join()
