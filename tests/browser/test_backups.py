@@ -31,6 +31,8 @@ def say(page: Any, village: Village, text: str) -> None:  # noqa: F811
     page.locator("textarea").first.fill(text)
     with page.expect_response(lambda answer: answer.request.method == "POST"):
         page.keyboard.press("Enter")
+    # A line that the page still holds for unsent would be sent again from the next page.
+    page.locator("p.line-note").filter(has_text="Sending…").first.wait_for(state="hidden")
 
 
 def wait_for_copy(page: Any, village: Village, words: str) -> None:  # noqa: F811
